@@ -1,0 +1,137 @@
+"""Kinematics of the A1X: forward, velocity and differential inverse, on the model MuJoCo compiles from our URDF."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from importlib import resources
+
+import mink
+import mujoco
+import numpy as np
+import xacro
+
+JOINTS = tuple(f"arm_joint{i}" for i in range(1, 7))
+TOOL = "gripper_link"
+# Costs of the inverse per m and per rad; the posture only decides where the two leave the arm free.
+POSITION_COST, ORIENTATION_COST, POSTURE_COST, DAMPING = 1.0, 0.3, 1e-3, 1e-6
+MAX_JOINT_STEP = 0.3  # rad per iteration: keeps the linear model honest
+
+
+@lru_cache(maxsize=4)
+def robot_description(cameras: bool = True) -> str:
+    """The URDF as text."""
+    source = resources.files("ws_driver_a1x") / "urdf" / "a1x.urdf.xacro"
+    with resources.as_file(source) as path:
+        return xacro.process_file(str(path), mappings={"cameras": str(cameras).lower()}).toprettyxml(indent="  ")
+
+
+def arm_model() -> mujoco.MjModel:
+    """The six arm joints alone: bodies without shapes, fingers fixed."""
+    spec = mujoco.MjSpec.from_string(robot_description(False))
+    spec.compiler.fusestatic = False  # keeps gripper_link, which hangs on a fixed joint
+    for joint in spec.joints:
+        if joint.name not in JOINTS:
+            spec.delete(joint)
+    for geom in spec.geoms:
+        spec.delete(geom)
+    for equality in spec.equalities:
+        spec.delete(equality)
+    return spec.compile()
+
+
+class Kinematics:
+    """Frame base_link, controlled point gripper_link; joints (6,) rad in the order of JOINTS. Not thread-safe."""
+
+    def __init__(self, limit_margin: float = np.radians(3.0)):
+        """`limit_margin`: how far inside the URDF's joint limits the inverse stays, rad."""
+        self.model = arm_model()
+        self.lower, self.upper = self.model.jnt_range.T.copy()
+        self.soft_lower, self.soft_upper = self.lower + limit_margin, self.upper - limit_margin
+        self.model.jnt_range[:] = np.column_stack((self.soft_lower, self.soft_upper))
+        self._data = mujoco.MjData(self.model)
+        self._tool = self.model.body(TOOL).id
+        self._configuration = mink.Configuration(self.model)
+        self._frame = mink.FrameTask(TOOL, "body", POSITION_COST, ORIENTATION_COST)
+        self._posture = mink.PostureTask(self.model, POSTURE_COST)
+        step = dict.fromkeys(JOINTS, MAX_JOINT_STEP)  # with dt = 1, a velocity is a step
+        self._limits = [mink.ConfigurationLimit(self.model, gain=1.0), mink.VelocityLimit(self.model, step)]
+
+    def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) m and rotation (3, 3) of gripper_link."""
+        self._place(joints)
+        return self._data.xpos[self._tool].copy(), self._data.xmat[self._tool].reshape(3, 3).copy()
+
+    def link_poses(self, joints: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """For each arm joint's link: position (3,) m and quaternion (4,) wxyz relative to its parent."""
+        self._place(joints)
+        poses = {}
+        for body in range(2, self.model.nbody):
+            name, parent = self.model.body(body).name, self.model.body_parentid[body]
+            position, rotation = np.zeros(3), np.zeros(4)
+            back, turn = np.zeros(3), np.zeros(4)
+            mujoco.mju_negPose(back, turn, self._data.xpos[parent], self._data.xquat[parent])
+            mujoco.mju_mulPose(position, rotation, back, turn, self._data.xpos[body], self._data.xquat[body])
+            poses[name] = (position, rotation)
+        return poses
+
+    def jacobian(self, joints: np.ndarray) -> np.ndarray:
+        """(6, 6): linear m, then angular rad, per rad."""
+        self._place(joints)
+        mujoco.mj_comPos(self.model, self._data)
+        jacobian = np.zeros((6, 6))
+        mujoco.mj_jacBody(self.model, self._data, jacobian[:3], jacobian[3:], self._tool)
+        return jacobian
+
+    def condition(self, joints: np.ndarray) -> float:
+        """Condition number of the Jacobian, metres and radians mixed; grows towards a singularity."""
+        return float(np.linalg.cond(self.jacobian(joints)))
+
+    def clip(self, joints: np.ndarray) -> np.ndarray:
+        """The nearest joints inside the soft limits."""
+        return np.clip(joints, self.soft_lower, self.soft_upper)
+
+    def differential(self, joints: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """One step of the inverse: joints (6,) after it, inside the soft limits.
+
+        Minimises the weighted pose error of the linearised arm (a QP). Raises mink.NoSolutionFound.
+        """
+        start = self.clip(joints)
+        self._configuration.update(start)
+        self._posture.set_target(start)
+        turn = mink.SO3.from_matrix(np.asarray(rotation, float))
+        self._frame.set_target(mink.SE3.from_rotation_and_translation(turn, np.asarray(position, float)))
+        step = mink.solve_ik(self._configuration, [self._frame, self._posture], 1.0, "daqp", damping=DAMPING,
+                             limits=self._limits)
+        return self.clip(start + step)
+
+    def solve(self, joints: np.ndarray, position: np.ndarray, rotation: np.ndarray,
+              iterations: int = 10, tolerance: float = 1e-4) -> tuple[np.ndarray, float, float]:
+        """Repeat `differential` from `joints` until the error is below `tolerance` (m and rad).
+
+        Returns joints (6,), and what is left of the error: m, rad. Never raises for an unreachable pose.
+        """
+        joints = self.clip(joints)
+        left = self._error(joints, position, rotation)
+        for _ in range(iterations):
+            if max(left) <= tolerance:
+                break
+            try:
+                joints = self.differential(joints, position, rotation)
+            except mink.NoSolutionFound:
+                break
+            left = self._error(joints, position, rotation)
+        return joints, *left
+
+    def _place(self, joints: np.ndarray) -> None:
+        self._data.qpos[:] = joints
+        mujoco.mj_kinematics(self.model, self._data)
+
+    def _error(self, joints: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> tuple[float, float]:
+        at, turned = self.forward(joints)
+        cosine = (np.trace(turned.T @ rotation) - 1.0) / 2.0
+        sine = np.linalg.norm(turned.T @ rotation - rotation.T @ turned) / np.sqrt(8.0)
+        return float(np.linalg.norm(at - position)), float(np.arctan2(sine, cosine))
+
+
+warnings.filterwarnings("ignore", module="qpsolvers")  # it speaks of absent solvers that nobody asked for

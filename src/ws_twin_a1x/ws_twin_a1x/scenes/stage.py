@@ -1,0 +1,44 @@
+"""What every scene stands on: green table, plinth of the arm, light backdrop, lamps and the side camera."""
+
+from __future__ import annotations
+
+import mujoco
+
+from ws_twin_a1x.cameras import add_camera
+
+TABLE_Z = -0.04  # m; the arm stands on a plinth of this height, so that a gripper held downwards reaches over the objects
+TABLE_FRICTION = (0.8, 0.01, 0.001)
+SIDE_LENS = (0.08, -0.40, 0.27)
+SIDE_LOOKS_AT = (0.26, 0.0, 0.10)
+
+
+def add_box(body: mujoco.MjsBody, size, pos, rgba, touch: bool = False, **more) -> mujoco.MjsGeom:
+    """A box by half sizes (m); with `touch` it collides with the robot's gripper."""
+    return add_geom(body, mujoco.mjtGeom.mjGEOM_BOX, size, pos, rgba, touch, **more)
+
+
+def add_geom(body: mujoco.MjsBody, kind, size, pos, rgba, touch: bool = False, **more) -> mujoco.MjsGeom:
+    """A primitive; robot geoms are contype 1, objects contype 2 (conaffinity 3 also meets other objects)."""
+    contact = {"contype": 2, "conaffinity": 3} if touch else {"contype": 0, "conaffinity": 0}
+    size = list(size) + [0.0] * (3 - len(size))
+    return body.add_geom(type=kind, size=size, pos=pos, rgba=rgba, group=2, **contact, **more)
+
+
+def build_stage(spec: mujoco.MjSpec) -> None:
+    """Add the stage to a model whose world frame is base_link."""
+    world = spec.worldbody
+    add_box(world, (1.2, 1.2, 0.02), (0.3, 0, TABLE_Z - 0.02), (0.10, 0.42, 0.40, 1), touch=True, name="table",
+            friction=TABLE_FRICTION)
+    add_box(world, (0.06, 0.06, -TABLE_Z / 2), (0, 0, TABLE_Z / 2), (0.75, 0.76, 0.76, 1))
+    wall = (0.80, 0.81, 0.81, 1)
+    add_box(world, (1.5, 0.02, 1.0), (0.3, 0.75, 0.5), wall)
+    add_box(world, (0.02, 1.5, 1.0), (1.1, 0.0, 0.5), wall)
+    add_box(world, (0.02, 1.5, 1.0), (-0.8, 0.0, 0.5), wall)
+    add_box(world, (1.5, 0.02, 1.0), (0.3, -0.95, 0.5), wall)
+    world.add_light(name="lamp", pos=[0.1, -0.5, 1.4], dir=[0.15, 0.35, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+                    diffuse=[0.55, 0.55, 0.55], specular=[0.2, 0.2, 0.2], castshadow=True)
+    spec.visual.headlight.ambient = [0.38, 0.38, 0.38]
+    spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
+    spec.visual.headlight.specular = [0, 0, 0]
+    lens, target = SIDE_LENS, SIDE_LOOKS_AT
+    add_camera(world, "side", lens, [t - p for t, p in zip(target, lens)], (0, 0, 1))

@@ -1,0 +1,174 @@
+"""The simulated robot: physics, vendor-like tracking, cameras and the task's scene, stepped in lockstep. Knows no ROS."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import mujoco
+import numpy as np
+
+from ws_rollouts.task import Task
+from ws_twin_a1x.cameras import Cameras, add_camera
+from ws_twin_a1x.options import TwinOptions
+from ws_twin_a1x.scenes import Pose, make_scene
+from ws_twin_a1x.scenes.stage import build_stage
+from ws_twin_a1x.tracker import RATED_SPEED, Tracker
+
+ARM_JOINTS = tuple(f"arm_joint{i}" for i in range(1, 7))
+TICK = 0.005  # s, period of the tracker and of the feedback (200 Hz on the real arm)
+SUBSTEPS = 2  # physics steps in a tick
+GRIPPER_OPEN = -2.83  # rad, raw motor angle at a stroke of 100 mm; 0 is closed
+FINGER_TRAVEL = 0.05  # m, of each finger
+LIMIT_MARGIN = np.radians(2.0)  # the firmware keeps this distance to each joint limit
+WRIST_TILT = np.radians(9.0)  # the wrist camera looks along the tool, tilted back to the fingertips
+
+
+def build_model(scene_name: str, shadows: bool = False):
+    """Compile arm, stage and scene: (scene, mujoco.MjModel). Raises ValueError for an unknown scene."""
+    scene = make_scene(scene_name)
+    spec = mujoco.MjSpec.from_file(str(resources.files("ws_twin_a1x") / "models" / "a1x.xml"))
+    spec.option.timestep = TICK / SUBSTEPS
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 5.0
+    spec.visual.quality.offsamples = 4 if shadows else 0
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.map.znear = 0.01
+    spec.visual.map.zfar = 20.0
+    spec.stat.extent, spec.stat.center = 1.0, [0.3, 0, 0.1]
+    build_stage(spec)
+    tilt = WRIST_TILT
+    add_camera(spec.body("wrist_camera"), "wrist", (0, 0, 0), (np.cos(tilt), 0, -np.sin(tilt)), (0, 0, 1))
+    scene.build(spec)
+    return scene, spec.compile()
+
+
+class Twin:
+    """One A1X with gripper, two cameras and a task's scene.
+
+    Frame base_link, SI units, radians. The same seed and commands give the same states and pixels, bit for bit.
+    Raises ValueError for an unknown scene or commands of a wrong shape or not finite.
+    """
+
+    def __init__(self, task: Task, seed: int = 0, options: TwinOptions | None = None):
+        self.options = options or TwinOptions()
+        self._scene, self.model = build_model(task.scene, self.options.shadows)
+        self.data = mujoco.MjData(self.model)
+        self._cameras: Cameras | None = None
+        self._arm = np.array([self.model.joint(name).qposadr[0] for name in ARM_JOINTS])
+        self._finger = self.model.joint("gripper_finger_joint1").qposadr[0]
+        self._finger2 = self.model.joint("gripper_finger_joint2").qposadr[0]
+        self._offset = np.array([0, 0, self.options.joint3_offset, 0, 0, 0])
+        limits = np.array([self.model.joint(name).range for name in ARM_JOINTS])
+        self._low, self._high = limits[:, 0] + LIMIT_MARGIN, limits[:, 1] - LIMIT_MARGIN
+        # feed-forward of speed, so that the arm does not trail its tracker by the servo's damping
+        damping = np.append([self.model.joint(name).damping[0] for name in ARM_JOINTS], self.model.joint(self._finger).damping[0])
+        kp, kv = self.model.actuator_gainprm[:, 0], -self.model.actuator_biasprm[:, 2]
+        self._lead = (kv + damping) / kp
+        self._rng = np.random.default_rng(seed)
+        self._ticks = 0
+        stroke = 100.0 * task.gripper_opening
+        self._target = np.append(task.reset_joints, GRIPPER_OPEN * stroke / 100.0)
+        self._speed = RATED_SPEED.copy()
+        self._tracker = Tracker(self._target, TICK, self.options.acceleration_ratio, self.options.jerk_ratio)
+        self.worlds = 0
+        self.place_arm(np.array(task.reset_joints))
+        self.reset_world()
+
+    @property
+    def time(self) -> float:
+        """Simulated time since the start; s."""
+        return self._ticks * TICK
+
+    def reset_world(self, seed: int | None = None) -> None:
+        """Place the scene's objects anew, from `seed` or from the twin's own stream; the arm stays as it is."""
+        rng = self._rng if seed is None else np.random.default_rng(seed)
+        self._scene.reset(self.model, self.data, rng)
+        self.worlds += 1
+        mujoco.mj_forward(self.model, self.data)
+
+    def place_arm(self, joints: np.ndarray) -> None:
+        """Put the arm at `joints` (6,) rad at once, at rest. For lockstep only."""
+        joints = _checked(joints, 6, "joints")
+        self._target[:6] = joints - self._offset
+        self._tracker.reset(self._target)
+        finger = FINGER_TRAVEL * self._target[6] / GRIPPER_OPEN
+        self.data.qpos[self._arm] = self._target[:6]
+        self.data.qpos[self._finger], self.data.qpos[self._finger2] = finger, -finger
+        for name in (*ARM_JOINTS, "gripper_finger_joint1", "gripper_finger_joint2"):
+            self.data.joint(name).qvel[0] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    def command_arm(self, position: np.ndarray, speed: np.ndarray) -> None:
+        """Target (6,) rad with speed caps (6,) rad/s; held until the next. A cap of zero stalls its joint, as on the real arm."""
+        position, speed = _checked(position, 6, "position"), _checked(speed, 6, "speed")
+        self._target[:6] = np.clip(position - self._offset, self._low, self._high)
+        self._speed[:6] = speed
+        self._tracker.command(self._target, self._speed)
+
+    def command_gripper(self, stroke: float) -> None:
+        """Opening 0 closed .. 100 open, mm; held until the next."""
+        stroke = float(_checked([stroke], 1, "stroke")[0])
+        self._target[6] = GRIPPER_OPEN * np.clip(stroke, 0.0, 100.0) / 100.0
+        self._tracker.command(self._target, self._speed)
+
+    def step(self, duration: float) -> None:
+        """Advance by `duration` s, a multiple of `TICK`."""
+        for _ in range(round(duration / TICK)):
+            self._tracker.step()
+            reference = self._tracker.position + self._lead_of(self._tracker.velocity)
+            self.data.ctrl[:6] = reference[:6]
+            self.data.ctrl[6] = FINGER_TRAVEL * reference[6] / GRIPPER_OPEN
+            mujoco.mj_step(self.model, self.data, SUBSTEPS)
+            self._scene.update(self.model, self.data)
+            self._ticks += 1
+
+    def arm_feedback(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Position, velocity, effort, (7,) each: six joints in rad, rad/s, Nm, then the gripper's motor in raw rad."""
+        scale = GRIPPER_OPEN / FINGER_TRAVEL
+        index = [*self._arm, self._finger]
+        position = self.data.qpos[index] * np.array([1.0] * 6 + [scale])
+        position[:6] += self._offset
+        velocity = self.data.qvel[self.model.jnt_dofadr[index]] * np.array([1.0] * 6 + [scale])
+        effort = self.data.actuator_force[:7].copy()
+        effort[:6] += self.data.qfrc_gravcomp[self.model.jnt_dofadr[self._arm]]
+        effort[6] /= scale
+        return position, velocity, effort
+
+    def gripper_feedback(self) -> float:
+        """Opening 0 closed .. 100 open, mm."""
+        return float(np.clip(100.0 * self.data.qpos[self._finger] / FINGER_TRAVEL, 0.0, 100.0))
+
+    def render(self, view: str) -> np.ndarray:
+        """Picture of "side" or "wrist" now: (240, 424, 3) uint8 RGB."""
+        if self._cameras is None:
+            self._cameras = Cameras(self.model, self.options.shadows)
+        return self._cameras.render(self.data, view)
+
+    def success(self) -> bool:
+        """Whether the task is done."""
+        return self._scene.success(self.model, self.data)
+
+    def progress(self) -> float:
+        """0 at the start .. 1 done."""
+        return self._scene.progress(self.model, self.data)
+
+    def object_poses(self) -> dict[str, Pose]:
+        """Name -> (position (3,) m, quaternion wxyz (4,)) in base_link."""
+        return self._scene.poses(self.model, self.data)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._cameras is not None:
+            self._cameras.close()
+            self._cameras = None
+
+    def _lead_of(self, velocity: np.ndarray) -> np.ndarray:
+        return self._lead * velocity
+
+
+def _checked(values, size: int, name: str) -> np.ndarray:
+    array = np.asarray(values, float)
+    if array.shape != (size,) or not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} = {values!r}: must be {size} finite numbers")
+    return array

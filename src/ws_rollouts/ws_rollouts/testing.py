@@ -1,0 +1,49 @@
+"""Ready-made episodes for tests of this and other packages."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ws_rollouts.episode import DEMONSTRATION, STATE_SIZE, VIEWS, Episode
+
+
+def make_episode(
+    steps: int = 10,
+    *,
+    episode_id: str = "pushing_test_0000",
+    task: str = "pushing",
+    size: int = 64,
+    action_size: int = 4,
+    outcome: str = "success",
+    demonstration: bool = False,
+    human: tuple[int, ...] = (),
+    seed: int = 0,
+) -> Episode:
+    """A random but valid episode of `steps` actions; `human` are the indices of corrected steps."""
+    random = np.random.default_rng(seed)
+    source = np.full(steps + 1, DEMONSTRATION if demonstration else 0, np.uint8)
+    source[list(human)] = 1
+    action = random.uniform(-1, 1, (steps + 1, action_size)).astype(np.float32)
+    action[:, -1] = 0.0
+    action[-1] = 0.0
+    executed = np.zeros((steps + 1, action_size - 1), np.float32)
+    executed[1:] = action[:-1, :-1]
+    reward = np.zeros(steps + 1, np.float32)
+    reward[-1] = outcome == "success"
+    # a smooth picture with a little noise, so that it compresses as a rendered one does
+    ramp = np.linspace(0, 200, size, dtype=np.float32)
+    picture = (ramp[:, None, None] + ramp[None, :, None] * 0.2 + np.arange(3) * 5).astype(np.uint8)
+    return Episode(
+        episode_id=episode_id,
+        task=task,
+        frames={v: picture + random.integers(0, 4, (steps + 1, size, size, 3), np.uint8) for v in VIEWS},
+        state=random.normal(0, 0.1, (steps + 1, STATE_SIZE)).astype(np.float32),
+        action=action,
+        executed=executed,
+        reward=reward,
+        source=source,
+        stamp=1_700_000_000_000_000_000 + np.arange(steps + 1, dtype=np.int64) * 100_000_000,
+        weights_version=np.full(steps + 1, 3, np.uint32),
+        terminated=outcome in ("success", "failure"),
+        truncated=outcome == "timeout",
+    )

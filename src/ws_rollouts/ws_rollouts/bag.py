@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ws_rollouts.summary import STANDARD_NOTES, Summary
 from ws_rollouts.task import Task
 from ws_rollouts.writer import BagWriter
 
-__all__ = ["BagError", "read_episode", "write_episode"]
+__all__ = ["BagError", "read_episode", "serialised", "write_episode"]
 
 MAX_FRAME_BYTES = 512 << 20  # of one episode
 
@@ -31,14 +31,20 @@ def write_episode(bags: Path, episode: Episode, extra: Mapping[str, str] | None 
     try:
         for topic in POLICY_TOPICS:
             writer.add_topic(Topic("/" + topic.name, topic.type, topic.reliable, topic.latched, topic.depth))
-        for t, stamp in enumerate(episode.stamp.tolist()):
-            for view, name in FRAMES.items():
-                writer.write("/" + name, encode_frame(episode.frames[view][t], stamp, view), stamp)
-            writer.write("/" + STEP, messages.encode(_step(episode, t, stamp)), stamp)
+        for topic, raw, stamp in serialised(episode):
+            writer.write(topic, raw, stamp)
         return writer.finish({**episode.notes, **(extra or {}), **Summary.of(episode).notes()})
     except BaseException:
         writer.discard()
         raise
+
+
+def serialised(episode: Episode) -> Iterator[tuple[str, bytes, int]]:
+    """What the policy node publishes in an episode: absolute topic, CDR, stamp in ns; a step's frames before it."""
+    for t, stamp in enumerate(episode.stamp.tolist()):
+        for view, name in FRAMES.items():
+            yield "/" + name, encode_frame(episode.frames[view][t], stamp, view), stamp
+        yield "/" + STEP, messages.encode(_step(episode, t, stamp)), stamp
 
 
 def _step(episode: Episode, t: int, stamp: int) -> Any:

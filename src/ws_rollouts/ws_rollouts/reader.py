@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Collection, Iterator
 from io import BytesIO
@@ -21,6 +22,7 @@ MAX_FILE_BYTES = 1 << 30
 MAX_CHUNK_BYTES = 64 << 20  # a chunk's claim is checked against this before memory is taken
 _MESSAGE = struct.Struct("<HIQQ")
 _RECORD = struct.Struct("<BQ")
+_FOOTER_BYTES = 8 + 8 + 4 + 8  # summary start, offsets' start, CRC; then the magic
 _BROKEN = (McapError, struct.error, ValueError, zstandard.ZstdError, OverflowError, KeyError)
 
 
@@ -38,7 +40,7 @@ class McapFile:
     """The messages of one MCAP file in the order of the file.
 
     `damage`, after iterating, lists what could not be read; whole chunks beside it are read all the same.
-    `notes` holds the custom data written by BagWriter. Raises BagError for a file that is no MCAP, is empty or too large.
+    `notes` holds the custom data written by BagWriter. Raises BagError for a file that is no MCAP, empty or too large.
     """
 
     def __init__(self, path: Path, topics: Callable[[str], bool] = lambda _: True):
@@ -78,6 +80,13 @@ class McapFile:
             yield from self._split(data)
         except _BROKEN as error:
             self.damage.append(f"chunk that ends at byte {end}: {_text(error)}")
+            self._declare_from_summary()  # the first chunk declares the channels of all others
+
+    def _declare_from_summary(self) -> None:
+        with contextlib.suppress(*_BROKEN):
+            start = struct.unpack_from("<Q", self._data, len(self._data) - _FOOTER_BYTES)[0]
+            for record in StreamReader(BytesIO(self._data[start:]), skip_magic=True, emit_chunks=True).records:
+                self._declare(record)
 
     def _split(self, data: bytes) -> Iterator[Raw]:
         position = 0

@@ -19,13 +19,13 @@ class Task:
     name: str = option("", "name of the task")
     instruction: str = option("", "what to do, in words")
     scene: str = option("", "scene of the twin")
-    action_scale: tuple[float, ...] = option((0.01, 0.01, 0.01), "motion of a full action", unit="m", low=1e-4, high=0.03)
+    action_scale: tuple[float, ...] = option((0.01,) * 3, "motion of a full action", unit="m", low=1e-4, high=0.03)
     gripper: str = option("fixed", "whether the policy moves the gripper", choices=("fixed", "learned"))
     gripper_opening: float = option(0.0, "opening when fixed, 0 closed", low=0.0, high=1.0)
     episode_steps: int = option(100, "actions until the time limit", low=1, high=2000)
-    reset_joints: tuple[float, ...] = option((0.0,) * 6, "arm joints at the start of an episode", unit="rad", low=-3.4, high=3.4)
-    reset_jitter: tuple[float, ...] = option((0.0,) * 3, "uniform +- around the reset position", unit="m", low=0.0, high=0.1)
-    workspace_low: tuple[float, ...] = option((0.05, -0.45, 0.02), "corner of the workspace box", unit="m", low=-1.0, high=1.0)
+    reset_joints: tuple[float, ...] = option((0.0,) * 6, "arm joints at the start", unit="rad", low=-3.4, high=3.4)
+    reset_jitter: tuple[float, ...] = option((0.0,) * 3, "uniform +- at the start", unit="m", low=0.0, high=0.1)
+    workspace_low: tuple[float, ...] = option((0.05, -0.45, 0.02), "corner of the box", unit="m", low=-1.0, high=1.0)
     workspace_high: tuple[float, ...] = option((0.65, 0.45, 0.65), "other corner", unit="m", low=-1.0, high=1.0)
     image_size: int = option(64, "side of the policy's square images", unit="px", low=16, high=512)
     crop_side: tuple[float, ...] = option((0, 0, 424, 240), "x, y, width, height", unit="px", low=0, high=4096)
@@ -61,5 +61,6 @@ def load_task(name: str, overrides: dict[str, Any] | None = None) -> Task:
     values = yaml.safe_load((resources.files("ws_rollouts") / "tasks" / f"{name}.yaml").read_text())
     task = build(Task, {**values, **(overrides or {})})
     if not np.all(np.less(task.workspace_low, task.workspace_high)):
-        raise ValueError(f"{name}: workspace_low = {task.workspace_low} must be below workspace_high = {task.workspace_high}")
+        raise ValueError(
+            f"{name}: workspace_low = {task.workspace_low} must be below workspace_high = {task.workspace_high}")
     return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -98,10 +99,8 @@ class BagWriter:
 
     def abandon(self) -> None:
         """Let go of the file and leave it under `.open` for `recover`."""
-        try:
+        with contextlib.suppress(OSError):  # the disk is full: what did not fit is lost, whole chunks are not
             self._stream.close()
-        except OSError:
-            pass  # the disk is full: what did not fit is lost, whole chunks are not
 
     def discard(self) -> None:
         """Delete the bag in the making."""

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ws_interfaces.msg import Rollout
 
+from ws_interfaces.msg import Rollout
 from ws_node.options import option
-from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare, main as run_node
+from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
+from ws_node.ros import main as run_node
 from ws_rollouts.recorder import Recorder, RecorderOptions, claim
 from ws_rollouts.recovery import recover
 from ws_rollouts.schema import CAMERA_TOPICS, POLICY_TOPICS, ROBOT_TOPICS, Topic
@@ -72,7 +73,8 @@ class RecorderNode(Node):
         reliability = ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=topic.depth, reliability=reliability, durability=durability)
-        self.create_subscription(message_class(topic.type), topic.name, partial(self._on_raw, topic.name), qos, raw=True)
+        callback = partial(self._on_raw, topic.name)
+        self.create_subscription(message_class(topic.type), topic.name, callback, qos, raw=True)
 
     def _on_raw(self, topic: str, raw: bytes) -> None:
         self._recorder.on_message(topic, raw, self.get_clock().now().nanoseconds)

@@ -10,7 +10,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from ws_node.options import option
-from ws_node.ros import declare, main as run_node
+from ws_node.ros import declare
+from ws_node.ros import main as run_node
 from ws_rollouts.nodes.recorder_node import message_class
 from ws_rollouts.reader import Raw, mcap_path, read_messages
 from ws_rollouts.recovery import known_topic

@@ -1,7 +1,6 @@
-"""MuJoCo twin of the Galaxea A1X: the physics, two simulated RealSense cameras and the task scenes. Cores know no ROS."""
+"""MuJoCo twin of the Galaxea A1X: physics, two simulated RealSense cameras, task scenes. Cores know no ROS."""
 
 import os
 
-# Before MuJoCo is imported: render without a display, and without llvmpipe threads on the learner's core.
-os.environ.setdefault("MUJOCO_GL", "egl")
+# llvmpipe's own threads would only take the learner's core
 os.environ.setdefault("LP_NUM_THREADS", "0")

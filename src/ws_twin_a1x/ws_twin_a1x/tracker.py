@@ -36,7 +36,7 @@ class Tracker:
         self._moving = False
 
     def command(self, position: np.ndarray, speed: np.ndarray) -> None:
-        """New target (n,) with its speed caps (n,), at most `RATED_SPEED`. A joint whose cap is zero stops: as the vendor's."""
+        """New target (n,) and speed caps (n,), at most `RATED_SPEED`. A joint whose cap is zero stops."""
         speed = np.clip(speed, 0.0, RATED_SPEED[: len(speed)])
         stalled = speed < 1e-6
         self._input.target_position = position

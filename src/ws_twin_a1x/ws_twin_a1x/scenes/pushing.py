@@ -16,6 +16,7 @@ TRAVEL = 0.038  # m
 LATCH = 0.90  # share of the travel from which the lever stays down
 WHITE, DARK = (0.93, 0.93, 0.91, 1), (0.12, 0.12, 0.12, 1)
 CRUST, CRUMB, KNOB_COLOUR = (0.80, 0.52, 0.18, 1), (0.95, 0.78, 0.45, 1), (0.86, 0.70, 0.45, 1)
+LYING = [0.7071068, 0.7071068, 0, 0]  # quaternion that turns z to y
 _CYLINDER, _CAPSULE = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE
 
 
@@ -27,8 +28,8 @@ class Pushing:
         _add_shell(toaster)
         lever = toaster.add_body(name="lever", gravcomp=1.0)
         # spring 1.5 N up, 7 N at the bottom, as of a kitchen toaster; friction keeps it from chattering
-        lever.add_joint(name="lever", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, -1], range=[0, TRAVEL], stiffness=150,
-                        springref=-0.01, damping=6.0, frictionloss=0.5, armature=0.05)
+        lever.add_joint(name="lever", type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 0, -1], range=[0, TRAVEL],
+                        stiffness=150, springref=-0.01, damping=6.0, frictionloss=0.5, armature=0.05)
         lever.mass, lever.inertia, lever.explicitinertial = 0.1, [1e-4, 1e-4, 1e-4], True
         add_box(lever, KNOB_HALF, KNOB, KNOB_COLOUR, touch=True, name="knob", friction=[0.9, 0.01, 0.001])
         add_box(lever, (0.015, 0.005, 0.003), (-LENGTH / 2 - 0.01, 0, KNOB[2]), DARK)
@@ -55,7 +56,8 @@ class Pushing:
         return bool(data.eq_active[model.equality("latch").id])
 
     def progress(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
-        return 1.0 if self.success(model, data) else float(np.clip(data.joint("lever").qpos[0] / (LATCH * TRAVEL), 0, 1))
+        pressed = float(np.clip(data.joint("lever").qpos[0] / (LATCH * TRAVEL), 0.0, 1.0))
+        return 1.0 if self.success(model, data) else pressed
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         quat = data.body("toaster").xquat.copy()
@@ -65,16 +67,17 @@ class Pushing:
 def _add_shell(toaster: mujoco.MjsBody) -> None:
     """White body with rounded edges, slots on top, a slit for the lever; one box collides."""
     x, y, z, r = LENGTH / 2, WIDTH / 2, HEIGHT, ROUNDING
+    inside = 0.99 * r  # round parts stay under the flat faces that they touch
     hull = add_box(toaster, (x, y, z / 2), (0, 0, z / 2), WHITE, touch=True, name="toaster")
     hull.group = 3
     for sx, sy, top in ((x - r, y, z - r), (x, y - r, z - r), (x - r, y - r, z)):
         add_box(toaster, (sx, sy, top / 2), (0, 0, top / 2), WHITE)
     for cx in (-(x - r), x - r):
-        add_geom(toaster, _CAPSULE, (r,), (0, 0, 0), WHITE, fromto=[cx, -(y - r), z - r, cx, y - r, z - r])
+        add_geom(toaster, _CAPSULE, (inside,), (0, 0, 0), WHITE, fromto=[cx, -(y - r), z - r, cx, y - r, z - r])
         for cy in (-(y - r), y - r):
-            add_geom(toaster, _CYLINDER, (r, (z - r) / 2), (cx, cy, (z - r) / 2), WHITE)
+            add_geom(toaster, _CYLINDER, (inside, (z - r) / 2), (cx, cy, (z - r) / 2), WHITE)
     for cy in (-(y - r), y - r):
-        add_geom(toaster, _CAPSULE, (r,), (0, 0, 0), WHITE, fromto=[-(x - r), cy, z - r, x - r, cy, z - r])
+        add_geom(toaster, _CAPSULE, (inside,), (0, 0, 0), WHITE, fromto=[-(x - r), cy, z - r, x - r, cy, z - r])
     for cy in (-0.027, 0.027):
         add_box(toaster, (0.068, 0.014, 0.001), (0, cy, z), DARK)
     add_box(toaster, (0.001, 0.006, TRAVEL / 2 + 0.012), (-x, 0, KNOB[2] - TRAVEL / 2), DARK)
@@ -88,4 +91,4 @@ def _add_bread(lever: mujoco.MjsBody, y: float) -> None:
         inset = 0.055 - half
         add_box(lever, (half, thick, 0.03), (0, y, top - 0.03 - 0.02), colour)
         for x in (-0.025, 0.025):
-            add_geom(lever, _CYLINDER, (0.03 - inset, thick), (x, y, top - 0.03), colour, quat=[0.7071068, 0.7071068, 0, 0])
+            add_geom(lever, _CYLINDER, (0.03 - inset, thick), (x, y, top - 0.03), colour, quat=LYING)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mujoco
+import numpy as np
 
 from ws_twin_a1x.cameras import add_camera
 
-TABLE_Z = -0.04  # m; the arm stands on a plinth of this height, so that a gripper held downwards reaches over the objects
+TABLE_Z = -0.04  # m; the arm stands on a plinth, so that a gripper held downwards reaches over the objects
 TABLE_FRICTION = (0.8, 0.01, 0.001)
 SIDE_LENS = (0.08, -0.40, 0.27)
 SIDE_LOOKS_AT = (0.26, 0.0, 0.10)
@@ -33,12 +34,9 @@ def build_stage(spec: mujoco.MjSpec) -> None:
     wall = (0.80, 0.81, 0.81, 1)
     add_box(world, (1.5, 0.02, 1.0), (0.3, 0.75, 0.5), wall)
     add_box(world, (0.02, 1.5, 1.0), (1.1, 0.0, 0.5), wall)
-    add_box(world, (0.02, 1.5, 1.0), (-0.8, 0.0, 0.5), wall)
-    add_box(world, (1.5, 0.02, 1.0), (0.3, -0.95, 0.5), wall)
-    world.add_light(name="lamp", pos=[0.1, -0.5, 1.4], dir=[0.15, 0.35, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-                    diffuse=[0.55, 0.55, 0.55], specular=[0.2, 0.2, 0.2], castshadow=True)
+    world.add_light(name="lamp", pos=[0.1, -0.5, 1.4], dir=[0.15, 0.35, -1], castshadow=True,
+                    type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=[0.55, 0.55, 0.55], specular=[0.2, 0.2, 0.2])
     spec.visual.headlight.ambient = [0.38, 0.38, 0.38]
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0, 0, 0]
-    lens, target = SIDE_LENS, SIDE_LOOKS_AT
-    add_camera(world, "side", lens, [t - p for t, p in zip(target, lens)], (0, 0, 1))
+    add_camera(world, "side", SIDE_LENS, np.subtract(SIDE_LOOKS_AT, SIDE_LENS), (0, 0, 1))

@@ -1,0 +1,66 @@
+"""Topics of one simulated colour camera, as realsense2_camera names, encodes and stamps them."""
+
+from __future__ import annotations
+
+from array import array
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from ws_twin_a1x.cameras import HEIGHT, INTRINSICS, WIDTH
+
+JPEG_QUALITY = 90
+
+
+def camera_info(frame_id: str) -> CameraInfo:
+    """The constant part of a D435i's camera_info at 424x240: no distortion, no rectification."""
+    fx, fy, cx, cy = INTRINSICS
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.frame_id = frame_id
+    info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+class CameraPublisher:
+    """Publishes image_raw (rgb8), camera_info and, while someone listens, image_raw/compressed (JPEG)."""
+
+    def __init__(self, node: Node, view: str):
+        base = f"{view}_camera/color"
+        reliable = QoSProfile(depth=1)
+        self._image = node.create_publisher(Image, f"{base}/image_raw", reliable)
+        self._info = node.create_publisher(CameraInfo, f"{base}/camera_info", QoSProfile(depth=10))
+        self._jpeg = node.create_publisher(CompressedImage, f"{base}/image_raw/compressed", reliable)
+        frame_id = f"{view}_camera_color_optical_frame"
+        self._info_message = camera_info(frame_id)
+        self._image_message = Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="rgb8")
+        self._image_message.header.frame_id = frame_id
+        self._jpeg_message = CompressedImage(format="rgb8; jpeg compressed bgr8")
+        self._jpeg_message.header.frame_id = frame_id
+        self.frames = 0
+
+    def publish(self, picture: np.ndarray, stamp: Time) -> None:
+        """Publish one picture (240, 424, 3) uint8 RGB taken at `stamp`."""
+        self._info_message.header.stamp = stamp
+        self._info.publish(self._info_message)
+        if self._image.get_subscription_count():
+            self._image_message.header.stamp = stamp
+            self._image_message.data = _bytes(picture)
+            self._image.publish(self._image_message)
+        if self._jpeg.get_subscription_count():
+            self._jpeg_message.header.stamp = stamp
+            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            self._jpeg_message.data = _bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1])
+            self._jpeg.publish(self._jpeg_message)
+        self.frames += 1
+
+
+def _bytes(values: np.ndarray) -> array:
+    data = array("B")  # anything else goes through a slow check of each element
+    data.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return data

@@ -164,7 +164,7 @@ class Recorder:
             self._write(latched._replace(stamp_ns=message.stamp_ns))
         for recent in self._recent:
             fresh = message.arrived - recent.arrived <= self._options.lead_in
-            if stamp_of(recent.raw) == stamp if recent.topic in self._frame_topics else fresh:
+            if stamp_of(recent.raw) >= stamp if recent.topic in self._frame_topics else fresh:
                 self._write(recent)
 
     def _new_writer(self, episode_id: str) -> BagWriter | None:

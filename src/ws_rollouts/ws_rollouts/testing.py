@@ -19,7 +19,10 @@ def make_episode(
     human: tuple[int, ...] = (),
     seed: int = 0,
 ) -> Episode:
-    """A random but valid episode of `steps` actions; `human` are the indices of corrected steps."""
+    """A random but valid episode of `steps` actions; `human` are the indices of corrected steps.
+
+    Each `seed` has a time of its own.
+    """
     random = np.random.default_rng(seed)
     source = np.full(steps + 1, DEMONSTRATION if demonstration else 0, np.uint8)
     source[list(human)] = 1
@@ -42,7 +45,7 @@ def make_episode(
         executed=executed,
         reward=reward,
         source=source,
-        stamp=1_700_000_000_000_000_000 + np.arange(steps + 1, dtype=np.int64) * 100_000_000,
+        stamp=(1_700_000_000 + 1000 * seed) * 10**9 + np.arange(steps + 1, dtype=np.int64) * 100_000_000,
         weights_version=np.full(steps + 1, 3, np.uint32),
         terminated=outcome in ("success", "failure"),
         truncated=outcome == "timeout",

@@ -1,0 +1,76 @@
+"""summary.json: what a run was, what it cost and what it reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ws_bringup.machine import describe_commit, describe_machine
+from ws_bringup.metrics import read_json, read_metrics, write_json
+from ws_bringup.settings import Settings
+
+SUMMARY = "summary.json"
+EVALUATION = "evaluation.json"
+BASELINE = "evaluation_bc.json"
+CHECKPOINT_WEIGHTS = Path("checkpoints", "policy.safetensors")
+
+# name in the summary -> key of the last row of metrics.jsonl that has it
+_LAST = {
+    "env_steps": "learner_online_transitions",
+    "learner_steps": "learner_learner_step",
+    "episodes": "learner_episodes",
+    "demos": "learner_demonstrations",
+    "training_success_rate": "policy_success_rate",
+    "intervention_rate": "policy_intervention_rate",
+    "control_period_p50_ms": "policy_control_period_p50_ms",
+    "control_period_p99_ms": "policy_control_period_p99_ms",
+    "image_to_command_p50_ms": "policy_image_to_command_p50_ms",
+    "image_to_command_p99_ms": "policy_image_to_command_p99_ms",
+    "camera_delivery": "policy_camera_delivery",
+}
+
+
+def write_summary(settings: Settings) -> dict[str, Any]:
+    """Gather summary.json from metrics.jsonl and the evaluations, write it and return it.
+
+    Numbers that nobody measured are null.
+    """
+    folder = settings.folder
+    evaluation, baseline = read_json(folder / EVALUATION), read_json(folder / BASELINE)
+    summary = summarise(settings, list(read_metrics(folder)), evaluation, baseline)
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: dict) -> dict[str, Any]:
+    """The summary's content; `rows` are metrics, oldest first, of all sessions of the run."""
+    sessions = {row.get("session"): row for row in rows}  # the last row of each
+    updates = [r["learner_updates_per_s"] for r in rows if r.get("learner_state") == "online"]
+    return {
+        "task": settings.task,
+        "mode": settings.mode,
+        "robot": settings.robot,
+        "seed": settings.seed,
+        "commit": describe_commit(),
+        "machine": describe_machine(),
+        "profile": "cpu",
+        "wall_minutes": _minutes(sessions.values(), "wall_s"),
+        "cpu_minutes": _minutes(sessions.values(), "cpu_s"),
+        **{name: _last(rows, key) for name, key in _LAST.items()},
+        "success_rate": evaluation.get("success_rate"),
+        "success_ci": evaluation.get("success_ci"),
+        "eval_episodes": evaluation.get("episodes"),
+        "bc_success_rate": baseline.get("success_rate"),
+        "bc_success_ci": baseline.get("success_ci"),
+        "weight_lag_s": max((r["policy_weight_lag_s"] for r in rows if "policy_weight_lag_s" in r), default=None),
+        "updates_per_s": round(sum(updates) / len(updates), 2) if updates else None,
+        "peak_rss_mib": max((r["peak_rss_mib"] for r in rows if "peak_rss_mib" in r), default=None),
+    }
+
+
+def _last(rows: list[dict], key: str) -> Any:
+    return next((row[key] for row in reversed(rows) if key in row), None)
+
+
+def _minutes(rows, key: str) -> float:
+    return round(sum(row.get(key, 0.0) for row in rows) / 60, 2)

@@ -16,18 +16,22 @@ COLOR_OFFSET = 0.015  # m, colour lens in y of <name>_link (realsense2_descripti
 _SENSOR = 0.0014 * WIDTH  # m; any width does, MuJoCo wants one beside pixels
 
 
-def add_camera(body: mujoco.MjsBody, view: str, position: np.ndarray, forward: np.ndarray, up: np.ndarray) -> None:
-    """Put the colour camera of `view` on a body; lens `position` (3,) m, directions of view and image-up."""
-    forward = np.asarray(forward, float) / np.linalg.norm(forward)
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    rotation = np.column_stack([right, np.cross(right, forward), -forward])
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, rotation.ravel())
+def add_camera(body: mujoco.MjsBody, view: str, xyz: tuple[float, ...], rpy: tuple[float, ...]) -> None:
+    """Put the colour camera of `view` on a body.
+
+    `xyz` m and `rpy` rad (as in URDF) place `<view>_camera_link` in it: x forward, y left, z up; the lens is beside.
+    """
+    quat, rotation = np.zeros(4), np.zeros(9)
+    mujoco.mju_euler2Quat(quat, np.array(rpy), "XYZ")
+    mujoco.mju_quat2Mat(rotation, quat)
+    rotation = rotation.reshape(3, 3)
+    forward, left, up = rotation.T
+    mujoco.mju_mat2Quat(quat, np.column_stack([-left, up, -forward]).ravel())
     fx, fy, cx, cy = INTRINSICS
     body.add_camera(
-        name=view, pos=position, quat=quat, resolution=[WIDTH, HEIGHT], sensor_size=[_SENSOR, _SENSOR * HEIGHT / WIDTH],
-        focal_pixel=[fx, fy], principal_pixel=[cx - WIDTH / 2, HEIGHT / 2 - cy],
+        name=view, pos=xyz + COLOR_OFFSET * left, quat=quat, resolution=[WIDTH, HEIGHT],
+        sensor_size=[_SENSOR, _SENSOR * HEIGHT / WIDTH], focal_pixel=[fx, fy],
+        principal_pixel=[WIDTH / 2 - cx, HEIGHT / 2 - cy],  # signs as MuJoCo draws it; a test looks
     )
 
 

@@ -21,7 +21,8 @@ GRIPPER_OPEN = -2.83  # rad, raw motor angle at a stroke of 100 mm; 0 is closed
 FINGER_TRAVEL = 0.05  # m, of each finger
 _MODEL_UNITS = np.array([1.0] * 6 + [FINGER_TRAVEL / GRIPPER_OPEN])  # arm's rad -> model's rad, m of a finger
 LIMIT_MARGIN = np.radians(2.0)  # the firmware keeps this distance to each joint limit
-WRIST_TILT = np.radians(9.0)  # the wrist camera looks along the tool, tilted back to the fingertips
+# xyz, rpy of the wrist camera in gripper_link, as in the URDF: looks along the tool, tilted to the fingertips
+WRIST_CAMERA = ((-0.085, -0.015, 0.064), (0.0, 0.157, 0.0))
 
 
 def build_model(scene_name: str, shadows: bool = False):
@@ -39,8 +40,7 @@ def build_model(scene_name: str, shadows: bool = False):
     spec.visual.map.zfar = 20.0
     spec.stat.extent, spec.stat.center = 1.0, [0.3, 0, 0.1]
     build_stage(spec)
-    tilt = WRIST_TILT
-    add_camera(spec.body("wrist_camera"), "wrist", (0, 0, 0), (np.cos(tilt), 0, -np.sin(tilt)), (0, 0, 1))
+    add_camera(spec.body("gripper_link"), "wrist", *WRIST_CAMERA)
     scene.build(spec)
     return scene, spec.compile()
 

@@ -67,17 +67,17 @@ class Pushing:
 def _add_shell(toaster: mujoco.MjsBody) -> None:
     """White body with rounded edges, slots on top, a slit for the lever; one box collides."""
     x, y, z, r = LENGTH / 2, WIDTH / 2, HEIGHT, ROUNDING
-    inside = 0.99 * r  # round parts stay under the flat faces that they touch
+    bulge = 1.03 * r  # of the round parts, drawn with 14 sides: so that no edge of a flat face peeks out
     hull = add_box(toaster, (x, y, z / 2), (0, 0, z / 2), WHITE, touch=True, name="toaster")
     hull.group = 3
     for sx, sy, top in ((x - r, y, z - r), (x, y - r, z - r), (x - r, y - r, z)):
         add_box(toaster, (sx, sy, top / 2), (0, 0, top / 2), WHITE)
     for cx in (-(x - r), x - r):
-        add_geom(toaster, _CAPSULE, (inside,), (0, 0, 0), WHITE, fromto=[cx, -(y - r), z - r, cx, y - r, z - r])
+        add_geom(toaster, _CAPSULE, (bulge,), (0, 0, 0), WHITE, fromto=[cx, -(y - r), z - r, cx, y - r, z - r])
         for cy in (-(y - r), y - r):
-            add_geom(toaster, _CYLINDER, (inside, (z - r) / 2), (cx, cy, (z - r) / 2), WHITE)
+            add_geom(toaster, _CYLINDER, (bulge, (z - r) / 2), (cx, cy, (z - r) / 2), WHITE)
     for cy in (-(y - r), y - r):
-        add_geom(toaster, _CAPSULE, (inside,), (0, 0, 0), WHITE, fromto=[-(x - r), cy, z - r, x - r, cy, z - r])
+        add_geom(toaster, _CAPSULE, (bulge,), (0, 0, 0), WHITE, fromto=[-(x - r), cy, z - r, x - r, cy, z - r])
     for cy in (-0.027, 0.027):
         add_box(toaster, (0.068, 0.014, 0.001), (0, cy, z), DARK)
     add_box(toaster, (0.001, 0.006, TRAVEL / 2 + 0.012), (-x, 0, KNOB[2] - TRAVEL / 2), DARK)

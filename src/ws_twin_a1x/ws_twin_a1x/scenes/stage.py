@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import mujoco
-import numpy as np
 
 from ws_twin_a1x.cameras import add_camera
 
 TABLE_Z = -0.04  # m; the arm stands on a plinth, so that a gripper held downwards reaches over the objects
 TABLE_FRICTION = (0.8, 0.01, 0.001)
-SIDE_LENS = (0.08, -0.40, 0.27)
-SIDE_LOOKS_AT = (0.26, 0.0, 0.10)
+SIDE_CAMERA = ((0.0937, -0.4062, 0.27), (0.0, 0.3697, 1.1479))  # xyz, rpy of its link, as in the URDF
 
 
 def add_box(body: mujoco.MjsBody, size, pos, rgba, touch: bool = False, **more) -> mujoco.MjsGeom:
@@ -39,4 +37,4 @@ def build_stage(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.ambient = [0.38, 0.38, 0.38]
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0, 0, 0]
-    add_camera(world, "side", SIDE_LENS, np.subtract(SIDE_LOOKS_AT, SIDE_LENS), (0, 0, 1))
+    add_camera(world, "side", *SIDE_CAMERA)

@@ -1,0 +1,95 @@
+"""The simulated cameras: what camera_info and TF say is what the pictures show."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from ws_twin_a1x.cameras import COLOR_OFFSET, HEIGHT, INTRINSICS, VIEWS, WIDTH, Cameras, add_camera, camera_link
+
+
+def project(point):
+    """Pixel (2,) of a point (3,) in the optical frame."""
+    fx, fy, cx, cy = INTRINSICS
+    return np.array([fx * point[0] / point[2] + cx, fy * point[1] / point[2] + cy])
+
+
+def in_optical_frame(twin, view, point):
+    """A point of base_link (3,) in the optical frame, by the published chain of frames."""
+    parent, position, quat = camera_link(twin.model, view)
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, quat)
+    rotation = rotation.reshape(3, 3)
+    body = twin.data.body(parent)
+    link = body.xmat.reshape(3, 3).T @ (point - body.xpos) - position
+    x, y, z = rotation.T @ link - (0.0, COLOR_OFFSET, 0.0)
+    return np.array([-y, -z, x])
+
+
+@pytest.mark.parametrize("point", [(0.0, 0.0, 1.0), (0.3, -0.2, 0.9), (-0.25, 0.12, 0.6)])
+def test_a_point_is_drawn_where_the_intrinsics_put_it(point):
+    spec = mujoco.MjSpec()
+    spec.visual.headlight.ambient = [1, 1, 1]
+    add_camera(spec.worldbody, "side", (0.0, -COLOR_OFFSET, 0.0), (0.0, 0.0, 0.0))
+    x, y, z = point
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.01, 0, 0], pos=[z, -x, -y], rgba=[1, 1, 1, 1],
+                            group=2)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    cameras = Cameras(model, shadows=False)
+    rows, columns = np.nonzero(cameras.render(data, "side")[..., 0] > 100)
+    cameras.close()
+    drawn = np.array([columns.mean(), rows.mean()]) + 0.5  # pixel centres
+    assert np.abs(drawn - project(point)).max() < 0.6
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_frames_agree_with_the_cameras(make_twin, view):
+    twin = make_twin()
+    camera = twin.data.camera(view)
+    right, up, back = camera.xmat.reshape(3, 3).T
+    point = camera.xpos + 0.1 * right - 0.2 * up - 0.5 * back
+    assert np.allclose(in_optical_frame(twin, view, point), (0.1, 0.2, 0.5), atol=1e-9)
+
+
+def test_the_lever_and_the_fingertips_are_inside_the_side_crop(make_twin, task):
+    twin = make_twin()
+    x, y, w, h = task.crop("side")
+    for world in range(30):
+        twin.reset_world(world)
+        for point in (twin.object_poses()["lever"][0], twin.data.geom("fingertip1").xpos):
+            u, v = project(in_optical_frame(twin, "side", point))
+            assert x + 4 < u < x + w - 4 and y + 4 < v < y + h - 4, (world, point)
+
+
+def test_the_fingertips_are_inside_the_wrist_crop(make_twin, task):
+    twin = make_twin()
+    x, y, w, h = task.crop("wrist")
+    u, v = project(in_optical_frame(twin, "wrist", twin.data.geom("fingertip1").xpos))
+    assert x < u < x + w and y < v < y + h
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_pictures_have_the_shape_and_show_what_moves(make_twin, task, view):
+    twin = make_twin()
+    first = twin.render(view)
+    assert first.shape == (HEIGHT, WIDTH, 3) and first.dtype == np.uint8 and first.flags["C_CONTIGUOUS"]
+    assert first.std() > 10
+    twin.reset_world()
+    assert np.any(first != twin.render(view))
+    assert np.array_equal(twin.render(view), twin.render(view))
+
+
+def test_randomisation_moves_the_cameras_by_seed_only(make_twin):
+    plain, twin = make_twin(), make_twin(randomise=1.0)
+    nominal = plain.model.cam_pos.copy()
+    pictures = []
+    for seed in (1, 2, 1):
+        twin.reset_world(seed)
+        pictures.append(twin.render("side"))
+        assert 0 < np.abs(twin.model.cam_pos - nominal).max() <= 0.01
+    assert np.array_equal(pictures[0], pictures[2]) and not np.array_equal(pictures[0], pictures[1])
+
+
+def test_shadows_change_the_picture(make_twin):
+    assert np.any(make_twin().render("side") != make_twin(shadows=True).render("side"))

@@ -1,0 +1,104 @@
+"""Evaluation in lockstep: a policy's success on fresh scenes, without interventions and without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ws_bringup.lockstep import Env, play
+from ws_bringup.statistics import wilson
+from ws_node.cpu import tune_for_torch
+from ws_rollouts.task import Task, load_task
+
+
+def evaluate(runtime, task: Task, episodes: int, seed: int, progress=None) -> dict:
+    """Play `episodes` deterministic episodes on scenes drawn from `seed` and summarise them.
+
+    `runtime` has `act(observation, explore) -> (A,)`. `progress` is called with (done, successes).
+    """
+    env = Env(task, seed)
+    lengths, successes, began = [], 0, time.monotonic()
+    try:
+        for done in range(1, episodes + 1):
+            episode = play(env, lambda seen: runtime.act(seen, explore=False), f"evaluation-{seed}-{done}")
+            successes += episode.success
+            lengths.append(len(episode))
+            if progress:
+                progress(done, successes)
+    finally:
+        env.close()
+    low, high = wilson(successes, episodes)
+    return {
+        "task": task.name,
+        "seed": seed,
+        "episodes": episodes,
+        "successes": successes,
+        "success_rate": successes / episodes,
+        "success_ci": [low, high],
+        "length_mean": float(np.mean(lengths)),
+        "steps": int(np.sum(lengths)),
+        "wall_s": time.monotonic() - began,
+    }
+
+
+def weights_of(args: argparse.Namespace, task: Task) -> bytes:
+    """The safetensors bytes to evaluate: a file, or behaviour cloning on the demonstrations of a bag folder."""
+    if not args.bc:
+        return Path(args.weights).read_bytes()
+    from ws_ppl.cloning import clone
+    from ws_rollouts.bag import BagError, read_episode
+    from ws_rollouts.catalog import finished
+
+    def demonstrations():
+        for bag in finished(Path(args.bags))[0]:
+            try:
+                yield read_episode(Path(bag.uri))
+            except BagError as error:
+                print(f"left out: {error}", file=sys.stderr)
+
+    return clone(task, demonstrations(), args.bc_steps, seed=args.seed).data
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options of `worldsample evaluate`."""
+    parser.add_argument("--weights", help="policy.safetensors of a run")
+    parser.add_argument("--bc", action="store_true", help="evaluate behaviour cloning of the demonstrations")
+    parser.add_argument("--bags", help="folder of rollouts, for --bc")
+    parser.add_argument("--bc-steps", type=int, default=2000, help="updates of behaviour cloning")
+    parser.add_argument("--task", default="pushing")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--json", help="also write the result here")
+    return parser
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the evaluation; 0, or 2 with an error that says what is wrong."""
+    from ws_policy.runtime import PolicyRuntime
+    from ws_policy.weights import WeightsError, load
+    from ws_ppl.checkpoint import write_atomically
+
+    tune_for_torch()
+    try:
+        if args.episodes < 1:
+            raise ValueError(f"episodes = {args.episodes}: must be at least 1")
+        if bool(args.weights) == args.bc or (args.bc and not args.bags):
+            raise ValueError("give either --weights FILE, or --bc --bags FOLDER")
+        task = load_task(args.task)
+        runtime = PolicyRuntime(task, args.seed)
+        runtime.load(load(weights_of(args, task), runtime.architecture))
+    except (ValueError, OSError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
+    result = {"policy": "bc" if args.bc else args.weights, **evaluate(runtime, task, args.episodes, args.seed, show)}
+    text = json.dumps(result, indent=2)
+    print(text)
+    if args.json:
+        write_atomically(Path(args.json), text.encode())
+    return 0

@@ -1,0 +1,145 @@
+"""The loop without ROS: twin, driver and observation stepped together at 10 Hz, as fast as the machine can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ws_driver_a1x.options import RelayOptions
+from ws_driver_a1x.relay import Relay
+from ws_driver_a1x.reset import reset_joints
+from ws_policy.observation import Observation, crop_resize, make_state
+from ws_rollouts.episode import POLICY, VIEWS, Episode
+from ws_rollouts.task import Task
+from ws_twin_a1x.options import TwinOptions
+from ws_twin_a1x.twin import Twin
+
+CONTROL_PERIOD = 0.1  # s
+TICK = 0.02  # s, of the driver
+CAMERA_RATE = 15.0  # Hz
+CAMERA_DELAY = 0.02  # s, from exposure to the policy in the running graph
+
+
+class Env:
+    """One robot and one task. The policy sees frames as old as in the running graph: cameras run at 15 Hz.
+
+    The same seed and actions give the same observations. Raises ValueError for an unknown scene.
+    """
+
+    def __init__(self, task: Task, seed: int = 0, twin: TwinOptions | None = None, relay: RelayOptions | None = None):
+        self.task = task
+        self.twin = Twin(task, seed, twin)
+        self._rng = np.random.default_rng([seed, 1])
+        self._relay_options = relay or RelayOptions()
+        self.relay = Relay(self._relay_options, task)
+        self._frames: dict[str, np.ndarray] = {}
+        self._stamp = 0.0
+        self._steps = 0
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self.twin.close()
+
+    def reset(self) -> Observation:
+        """New object poses, the arm at rest near the task's reset joints; the first observation."""
+        self.twin.reset_world()
+        self.twin.place_arm(reset_joints(self.relay.kinematics, self.task, self._rng))
+        self.relay = Relay(self._relay_options, self.task, self.relay.kinematics)
+        self._feed()
+        self.relay.enable()
+        self._steps = 0
+        self._advance(CONTROL_PERIOD)
+        return self.observe()
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool]:
+        """Act for one control period: observation, reward, terminated, truncated. `action` (A,) as in Step."""
+        linear = np.zeros(3)
+        linear[: len(self.task.action_scale)] = np.multiply(action[:-1], self.task.action_scale) / CONTROL_PERIOD
+        now = self.twin.time
+        self.relay.on_command(linear, np.zeros(3), now)
+        if self.task.gripper == "learned" and action[-1]:
+            self.relay.on_gripper_command(float(action[-1] > 0), now)
+        self._advance(CONTROL_PERIOD)
+        self._steps += 1
+        success = self.twin.success()
+        return self.observe(), float(success), success, not success and self._steps >= self.task.episode_steps
+
+    def observe(self) -> Observation:
+        """The newest camera frames and the state now."""
+        servo = self.relay.state()
+        state = make_state(servo.position, servo.rotation, servo.gripper, servo.velocity, servo.target)
+        stamp = round(self._stamp * 1e9)
+        return Observation(dict(self._frames), state, dict.fromkeys(VIEWS, stamp))
+
+    @property
+    def target(self) -> np.ndarray:
+        """The driver's locked target, (3,) m."""
+        return self.relay.state().target
+
+    def _advance(self, duration: float) -> None:
+        end = self.twin.time + duration
+        exposure = np.floor((end - CAMERA_DELAY) * CAMERA_RATE) / CAMERA_RATE  # of the newest frame at `end`
+        while self.twin.time < end - TICK / 2:
+            if self._stamp < exposure <= self.twin.time + TICK / 2:
+                self._expose(exposure)
+            self._feed()
+            target = self.relay.tick(self.twin.time)
+            if target is not None:
+                self.twin.command_arm(target.position, target.speed)
+                self.twin.command_gripper(target.gripper)
+            self.twin.step(TICK)
+
+    def _feed(self) -> None:
+        position, velocity, effort = self.twin.arm_feedback()
+        self.relay.on_feedback(position[:6], velocity[:6], effort[:6], self.twin.time)
+        self.relay.on_gripper(self.twin.gripper_feedback() / 100.0)
+
+    def _expose(self, stamp: float) -> None:
+        size = self.task.image_size
+        self._frames = {v: crop_resize(self.twin.render(v), self.task.crop(v), size) for v in VIEWS}
+        self._stamp = stamp
+
+
+def play(
+    env: Env,
+    act: Callable[[Observation], np.ndarray],
+    episode_id: str,
+    choose: Callable[[Observation, np.ndarray], tuple[np.ndarray, int]] | None = None,
+) -> Episode:
+    """Play one episode and return it. `choose(observation, action) -> (action, source)` may overrule the policy."""
+    seen = env.reset()
+    rows: list[tuple] = []
+    reward, terminated, truncated, target = 0.0, False, False, env.target
+    idle = np.zeros(env.task.action_size, np.float32)
+    while True:
+        over = terminated or truncated
+        action, source = (idle, POLICY) if over else (act(seen), POLICY)
+        if choose and not over:
+            action, source = choose(seen, action)
+        executed = (env.target - target) / env.task.action_scale
+        target = env.target
+        rows.append((seen, action, executed, reward, source, env.twin.time))
+        if over:
+            break
+        seen, reward, terminated, truncated = env.step(action)
+    return _episode(env.task, episode_id, rows, terminated, truncated)
+
+
+def _episode(task: Task, episode_id: str, rows: list[tuple], terminated: bool, truncated: bool) -> Episode:
+    observations, actions, executed, rewards, sources, times = zip(*rows, strict=True)
+    sources = (*sources[:-1], sources[-2])
+    return Episode(
+        episode_id=episode_id,
+        task=task.name,
+        frames={view: np.stack([o.frames[view] for o in observations]) for view in VIEWS},
+        state=np.stack([o.state for o in observations]),
+        action=np.stack(actions).astype(np.float32),
+        executed=np.stack(executed).astype(np.float32),
+        reward=np.array(rewards, np.float32),
+        source=np.array(sources, np.uint8),
+        stamp=(np.array(times) * 1e9).round().astype(np.int64),
+        weights_version=np.zeros(len(rows), np.uint32),
+        terminated=terminated,
+        truncated=truncated,
+    )

@@ -1,0 +1,1 @@
+"""What every node shares: described options (no ROS), and the ROS shell around them in `ros`."""

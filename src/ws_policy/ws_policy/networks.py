@@ -1,0 +1,134 @@
+"""Policy networks: one encoder over both views, a tanh-Gaussian actor, an ensemble of critics, a gripper head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ws_node.options import option
+from ws_rollouts.episode import STATE, STATE_SIZE
+from ws_rollouts.task import Task
+
+STD_MIN, STD_MAX = 1e-2, 5.0  # HIL-SERL as run on the A1X
+GRIPPER_CLASSES = (-1.0, 0.0, 1.0)  # close, stay, open
+_BLOCK = 4  # px, side of the space-to-depth blocks
+_VELOCITY_SCALE = 0.15  # m/s, the driver's speed cap
+_LAG_SCALE = 0.015  # m, the driver's lead limit
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Sizes of the networks; the defaults are the CPU profile."""
+
+    channels: int = option(48, "channels of the convolutions", low=4, high=512)
+    features: int = option(64, "image features after the encoder", low=8, high=1024)
+    hidden: int = option(256, "width of the hidden layers", low=8, high=2048)
+    critics: int = option(2, "critics in the ensemble", low=1, high=10)
+
+
+def _space_to_depth(images: Tensor) -> Tensor:
+    """(B, S, S, C) uint8 -> (B, 16 C, S/4, S/4) channels-last; moved as bytes, six times cheaper than as floats."""
+    b, s, _, c = images.shape
+    blocks = images.view(b, s // _BLOCK, _BLOCK, s // _BLOCK, _BLOCK, c).permute(0, 1, 3, 2, 4, 5)
+    flat = blocks.reshape(b, s // _BLOCK, s // _BLOCK, _BLOCK * _BLOCK * c).permute(0, 3, 1, 2)
+    return flat.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (inputs, hidden):
+        layers += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.Tanh()]
+    return nn.Sequential(*layers, nn.Linear(hidden, outputs))
+
+
+class Encoder(nn.Module):
+    """(B, S, S, 6) uint8 side and wrist stacked, and (B, 13) state -> (B, features + 13) float32.
+
+    Space-to-depth by 4, then two strided convolutions: the cheapest stem that learns on a CPU.
+    The state is scaled to about one: position within the task's workspace box, velocity, lag.
+    """
+
+    def __init__(self, task: Task, options: NetworkOptions):
+        super().__init__()
+        cells = task.image_size // (4 * _BLOCK)
+        self.conv = nn.Sequential(
+            nn.Conv2d(6 * _BLOCK * _BLOCK, options.channels, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(options.channels, options.channels, 3, 2, 1),
+            nn.ReLU(),
+        ).to(memory_format=torch.channels_last)
+        self.project = nn.Sequential(
+            nn.Linear(options.channels * cells * cells, options.features), nn.LayerNorm(options.features), nn.Tanh()
+        )
+        self.size = options.features + STATE_SIZE
+        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
+        low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
+        centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
+        scale[STATE["velocity"]], scale[STATE["lag"]] = _VELOCITY_SCALE, _LAG_SCALE
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, images: Tensor, state: Tensor) -> Tensor:
+        x = self.conv(_space_to_depth(images) / 255.0 - 0.5)
+        features = self.project(x.flatten(1)).float()
+        scaled = (state - self.centre) / self.scale
+        return torch.cat([features, scaled.clamp(-3, 3)], dim=1)
+
+
+class Actor(nn.Module):
+    """Encoded observation -> tanh-Gaussian over the active translations."""
+
+    def __init__(self, inputs: int, actions: int, hidden: int):
+        super().__init__()
+        self.net = _mlp(inputs, hidden, 2 * actions)
+
+    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean before tanh and standard deviation, each (B, actions)."""
+        mean, log_std = self.net(encoded).chunk(2, dim=-1)
+        return mean, log_std.clamp(math.log(STD_MIN), math.log(STD_MAX)).exp()
+
+    def sample(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Reparametrised action (B, actions) in (-1, 1) and its log-probability (B,)."""
+        mean, std = self(encoded)
+        raw = mean + std * torch.randn_like(mean)
+        normal = -0.5 * ((raw - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(x)^2) in the form that does not cancel: SAC, Haarnoja et al. 2018, appendix C
+        squash = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
+        return torch.tanh(raw), (normal - squash).sum(-1)
+
+
+class Critic(nn.Module):
+    """Ensemble of Q functions: encoded observation and action -> (E, B)."""
+
+    def __init__(self, inputs: int, actions: int, options: NetworkOptions):
+        super().__init__()
+        self.members = nn.ModuleList(_mlp(inputs + actions, options.hidden, 1) for _ in range(options.critics))
+
+    def forward(self, encoded: Tensor, action: Tensor) -> Tensor:
+        x = torch.cat([encoded, action], dim=-1)
+        return torch.stack([member(x).squeeze(-1) for member in self.members])
+
+
+class Policy(nn.Module):
+    """What acts on the robot and travels over the weights topic: encoder, actor and gripper head."""
+
+    def __init__(self, task: Task, options: NetworkOptions):
+        super().__init__()
+        self.translations = len(task.action_scale)
+        self.encoder = Encoder(task, options)
+        self.actor = Actor(self.encoder.size, self.translations, options.hidden)
+        self.gripper = _mlp(self.encoder.size, options.hidden, 3) if task.gripper == "learned" else None
+
+    @torch.no_grad()
+    def act(self, images: Tensor, state: Tensor, explore: bool) -> Tensor:
+        """(B, S, S, 6) uint8 and (B, 13) float32 -> (B, translations + 1), the gripper class last."""
+        encoded = self.encoder(images, state)
+        action = self.actor.sample(encoded)[0] if explore else torch.tanh(self.actor(encoded)[0])
+        if self.gripper is None:
+            return F.pad(action, (0, 1))
+        classes = torch.tensor(GRIPPER_CLASSES)[self.gripper(encoded).argmax(-1)]
+        return torch.cat([action, classes[:, None]], dim=1)

@@ -1,0 +1,132 @@
+"""The learner waits for what it needs, paces itself, learns, and goes on exactly where a checkpoint left it."""
+
+import pytest
+import torch
+
+from ws_policy.networks import NetworkOptions
+from ws_policy.weights import WeightsError
+from ws_ppl import checkpoint
+from ws_ppl.cloning import clone
+from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.sac import Sac, SacOptions
+from ws_rollouts.episode import DEMONSTRATION
+
+SMALL = NetworkOptions(channels=8, features=16, hidden=32)
+OPTIONS = LearnerOptions(
+    batch_size=16, capacity=500, demonstrations=2, offline_steps=5, updates_per_step=1.0, training_starts=10
+)
+
+
+@pytest.fixture
+def make_learner(task):
+    def make(**changes):
+        return Learner(task, LearnerOptions(**{**OPTIONS.__dict__, **changes}), SacOptions(bf16="off"), SMALL, seed=3)
+
+    return make
+
+
+def test_waits_for_demonstrations_then_for_rollouts(task, make_learner, make_episode):
+    learner = make_learner()
+    assert learner.state == "waiting" and "0 of 2" in learner.waiting_for
+    for k in range(2):
+        assert learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+        assert not learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))  # once only
+    for _ in range(5):
+        assert learner.waiting_for == "" and learner.state == "offline"
+        learner.step()
+    assert learner.state == "online" and learner.waiting_for == "rollouts"
+    learner.add(make_episode("r", 12, success=False))
+    steps = 0
+    while not learner.waiting_for:
+        learner.step()
+        steps += 1
+    assert steps == 12  # one update a real step
+
+
+def test_values_stay_within_the_bounds_of_the_return_and_imitation_is_learned(task, make_learner, make_episode):
+    torch.manual_seed(0)
+    learner = make_learner(offline_steps=150)
+    for k in range(4):
+        episode = make_episode(f"d{k}", 10, DEMONSTRATION)
+        episode.action[:-1, 0], episode.action[:-1, 1] = 0.8, -0.5
+        learner.add(episode)
+    first = learner.step()
+    for _ in range(149):
+        last = learner.step()
+    assert last["bc_loss"] < 0.2 * first["bc_loss"]
+    assert -0.5 < last["q_mean"] < 1.5
+
+
+def test_learned_gripper_has_a_head_that_learns(task, make_learner, make_episode):
+    from ws_ppl.replay import Replay
+    from ws_rollouts.task import load_task
+
+    task = load_task(task.name, {"gripper": "learned"})
+    agent = Sac(task, SacOptions(bf16="off"), SMALL)
+    replay = Replay(task, 100)
+    episode = make_episode("d", 20, DEMONSTRATION)
+    episode.action[:10, -1], episode.action[10:20, -1] = 0, -1
+    replay.add(episode)
+    losses = [agent.update(replay.sample({"demo": 32}, 3, 0.97))["bc_loss"] for _ in range(60)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_loss_that_is_not_finite_is_an_error(task, make_learner, make_episode):
+    learner = make_learner()
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    with torch.no_grad():
+        next(learner.agent.critic.parameters()).fill_(float("nan"))
+    with pytest.raises(FloatingPointError):
+        learner.step()
+
+
+def test_resumed_learner_takes_the_very_same_next_step(tmp_path, task, make_learner, make_episode):
+    episodes = [make_episode(f"d{k}", 10, DEMONSTRATION, tag=k) for k in range(2)] + [make_episode("r", 30, tag=9)]
+
+    def started():
+        learner = make_learner()
+        for episode in episodes:
+            learner.add(episode)
+        return learner
+
+    learner = started()
+    for _ in range(8):
+        learner.step()
+    checkpoint.save(learner, tmp_path)
+    expected = learner.step()
+    again = started()
+    checkpoint.restore(again, *checkpoint.read(tmp_path))
+    assert again.learner_step == 8
+    assert again.step() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_broken_checkpoint_falls_back_to_the_previous_one(tmp_path, task, make_learner, make_episode):
+    learner = make_learner()
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    for _ in range(2):
+        learner.step()
+        checkpoint.save(learner, tmp_path)
+    path = tmp_path / checkpoint.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    assert checkpoint.read(tmp_path)[1]["learner_step"] == 1
+    (tmp_path / f"{checkpoint.CHECKPOINT}.previous").write_bytes(b"nonsense")
+    with pytest.raises(WeightsError):
+        checkpoint.read(tmp_path)
+
+
+def test_another_architecture_is_refused(tmp_path, task, make_learner, make_episode):
+    learner = make_learner()
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    learner.step()
+    checkpoint.save(learner, tmp_path)
+    other = Learner(task, OPTIONS, SacOptions(bf16="off"), NetworkOptions(channels=16, features=16, hidden=32))
+    with pytest.raises(WeightsError, match="architecture"):
+        checkpoint.restore(other, *checkpoint.read(tmp_path))
+
+
+def test_cloning_needs_a_success(task, make_learner, make_episode):
+    with pytest.raises(ValueError, match="no successful demonstration"):
+        clone(task, [make_episode("f", 10, DEMONSTRATION, success=False)])

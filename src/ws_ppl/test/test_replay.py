@@ -1,0 +1,58 @@
+"""Replay: n-step returns, pools, eviction, and frames that belong to their states."""
+
+import numpy as np
+import pytest
+
+from ws_ppl.replay import Replay
+from ws_rollouts.episode import DEMONSTRATION, HUMAN
+
+
+def test_n_step_returns_stop_at_the_end_and_bootstrap_only_through_a_time_limit(task, make_episode):
+    for success in (True, False):
+        replay = Replay(task, 100)
+        replay.add(make_episode("a", 5, success=success))
+        batch = replay.sample({"online": 400}, n_step=3, gamma=0.5)
+        start, end = batch.state[:, 0], batch.next_state[:, 0]
+        assert np.array_equal(end, np.minimum(start + 3, 5))
+        reaches = end == 5
+        expected = np.where(reaches, 0.5 ** (4 - start), 0) if success else np.zeros(400)
+        np.testing.assert_allclose(batch.returns, expected)
+        discount = 0.5 ** (end - start)
+        np.testing.assert_allclose(batch.discount, np.where(reaches & success, 0, discount))
+        assert set(start) == {0, 1, 2, 3, 4}  # the last observation starts nothing
+
+
+def test_frames_belong_to_their_states(task, make_episode):
+    replay = Replay(task, 200)
+    for k in range(5):
+        replay.add(make_episode(str(k), 20, tag=40 * k))
+    batch = replay.sample({"online": 300}, n_step=1, gamma=0.9)
+    assert np.array_equal(batch.images[:, 0, 0, 0], batch.state[:, 0].astype(np.uint8))
+    assert np.array_equal(batch.next_images[:, -1, -1, 5], batch.next_state[:, 0].astype(np.uint8))
+
+
+def test_oldest_rollouts_make_room_and_demonstrations_stay(task, make_episode):
+    replay = Replay(task, 100)
+    replay.add(make_episode("demo", 19, DEMONSTRATION, tag=200))
+    for k in range(6):
+        replay.add(make_episode(str(k), 19, tag=20 * k))
+    assert replay.size("demo") == 19 and replay.size("online") == 4 * 19
+    batch = replay.sample({"demo": 50, "online": 400}, n_step=3, gamma=0.9)
+    assert batch.demo.sum() == 50 and np.all(batch.state[batch.demo, 0] >= 200)
+    assert batch.state[~batch.demo, 0].min() == 40  # the first two are gone
+
+
+def test_corrections_are_in_both_pools_and_failed_demonstrations_teach_nothing(task, make_episode):
+    replay = Replay(task, 200)
+    corrected = make_episode("corrected", 10)
+    corrected.source[3:7] = HUMAN
+    replay.add(corrected)
+    replay.add(make_episode("failed", 10, DEMONSTRATION, success=False))
+    assert replay.size("demo") == 4 and replay.size("online") == 20
+
+
+def test_full_of_demonstrations_is_an_error(task, make_episode):
+    replay = Replay(task, 30)
+    replay.add(make_episode("a", 20, DEMONSTRATION))
+    with pytest.raises(ValueError, match="full of demonstrations"):
+        replay.add(make_episode("b", 20, DEMONSTRATION))

@@ -1,0 +1,168 @@
+"""Learner node: follows rollouts/recorded, trains between callbacks, publishes policy/weights and learner/status."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout
+from ws_node.cpu import tune_for_torch
+from ws_node.options import option
+from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
+from ws_node.ros import main as run_node
+from ws_policy.networks import NetworkOptions
+from ws_ppl import checkpoint
+from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.sac import SacOptions
+from ws_rollouts.bag import BagError, read_episode
+from ws_rollouts.catalog import finished
+from ws_rollouts.task import load_task
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What the learner node itself needs to know."""
+
+    run_dir: str = option("", "folder of the run: bags/, checkpoints/")
+    task: str = option("pushing", "name of the task")
+    seed: int = option(0, "of networks, sampling and augmentation", low=0, high=2**31 - 1)
+    resume: bool = option(True, "go on from the newest checkpoint")
+
+
+class LearnerNode(Node):
+    """One callback or one update at a time, in one thread: nothing to lock."""
+
+    def __init__(self):
+        super().__init__("learner")
+        self._options = declare(self, NodeOptions)
+        if not self._options.run_dir:
+            raise ValueError("run_dir = '': must name the folder of the run")
+        self._run_dir = Path(self._options.run_dir)
+        self._learner = Learner(
+            load_task(self._options.task),
+            declare(self, LearnerOptions, "learner."),
+            declare(self, SacOptions, "sac."),
+            declare(self, NetworkOptions, "network."),
+            self._options.seed,
+        )
+        replay = self._learner.replay
+        self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
+        self._pending: deque[str] = deque()
+        self._rejected = self._rollbacks = 0
+        self._rate = (time.monotonic(), self._learner.learner_step, 0.0)
+        self._resume()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched)
+        self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
+        deep = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), deep)
+        self.create_timer(1.0, self._report)
+        self._diagnostics = Diagnostics(self, self._health)
+        if self._learner.version:
+            self._publish()
+
+    def work(self) -> bool:
+        """Ingest one rollout, or do one update; False when there is nothing to do."""
+        if self._pending:
+            self._ingest(self._pending.popleft())
+            return True
+        if self._learner.waiting_for:
+            return False
+        try:
+            self._learner.step()
+        except FloatingPointError as error:
+            self._roll_back(error)
+            return False
+        if self._learner.publish_due:
+            self._publish()
+        if self._learner.checkpoint_due:
+            self._save()
+        return True
+
+    def close(self) -> None:
+        """Keep what was learned."""
+        if self._learner.learner_step:
+            self._save()
+
+    def _resume(self) -> None:
+        kept = checkpoint.read(self._run_dir / "checkpoints") if self._options.resume else None
+        bags = {summary.episode_id: summary.uri for summary in finished(self._run_dir / "bags")[0]}
+        known = kept[1]["episodes"] if kept else []
+        for name in [*(n for n in known if n in bags), *(n for n in bags if n not in set(known))]:
+            self._ingest(bags[name])
+        if kept:
+            checkpoint.restore(self._learner, *kept)
+            self.get_logger().info(
+                f"resumed at learner step {self._learner.learner_step} with {len(self._learner.episodes)} episodes"
+            )
+
+    def _ingest(self, uri: str) -> None:
+        try:
+            self._learner.add(read_episode(Path(uri)))
+        except (BagError, ValueError) as error:
+            self._rejected += 1
+            self.get_logger().warning(f"rollout left out: {error}")
+
+    def _publish(self) -> None:
+        packet = self._learner.publish()
+        message = PolicyWeights(**{**packet.__dict__, "data": b""})
+        message.data.frombytes(packet.data)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._weights.publish(message)
+
+    def _save(self) -> None:
+        try:
+            checkpoint.save(self._learner, self._run_dir / "checkpoints")
+        except OSError as error:
+            self.get_logger().error(f"checkpoint not written, the last one stays: {error}", throttle_duration_sec=30.0)
+
+    def _roll_back(self, error: FloatingPointError) -> None:
+        self._rollbacks += 1
+        kept = checkpoint.read(self._run_dir / "checkpoints")
+        if kept is None:
+            raise RuntimeError(f"{error}, and there is no checkpoint to go back to") from error
+        checkpoint.restore(self._learner, *kept)
+        self.get_logger().error(f"{error}: went back to learner step {self._learner.learner_step}")
+
+    def _report(self) -> None:
+        learner, (then, steps, _) = self._learner, self._rate
+        now = time.monotonic()
+        rate = (learner.learner_step - steps) / max(now - then, 1e-6)
+        self._rate = (now, learner.learner_step, rate)
+        message = LearnerStatus(
+            state=learner.state,
+            waiting_for=learner.waiting_for,
+            learner_step=learner.learner_step,
+            weights_version=learner.version,
+            episodes=len(learner.episodes),
+            demonstrations=learner.demonstrations,
+            demo_transitions=learner.replay.size("demo"),
+            online_transitions=learner.replay.size("online"),
+            bags_rejected=self._rejected,
+            updates_per_s=rate,
+            replay_mib=learner.replay.mib_when_full,
+            rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            **learner.metrics,
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._status.publish(message)
+
+    def _health(self) -> tuple[bytes, str, dict]:
+        values = {"learner_step": self._learner.learner_step, "rejected": self._rejected, "rollbacks": self._rollbacks}
+        if self._rollbacks:
+            return ERROR, "a loss was not finite", values
+        if self._rejected:
+            return WARN, f"{self._rejected} rollouts were left out", values
+        return OK, self._learner.waiting_for or self._learner.state, values
+
+
+def main() -> None:
+    """Entry point."""
+    tune_for_torch()
+    run_node(LearnerNode)

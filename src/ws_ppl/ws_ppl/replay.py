@@ -1,0 +1,125 @@
+"""Replay: a uint8 ring of observations filled by whole episodes; the next state is an index, not a copy."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.task import Task
+
+PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
+POOLS = ("demo", "online")
+
+
+@dataclass
+class Batch:
+    """B transitions. images, next_images (B, S, S, 6) uint8; state, next_state (B, 13); action (B, A);
+
+    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo (B,) bool.
+    """
+
+    images: np.ndarray
+    next_images: np.ndarray
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    returns: np.ndarray
+    discount: np.ndarray
+    demo: np.ndarray
+
+
+class Replay:
+    """All real episodes once; the pools "demo" and "online" are lists of indices into them.
+
+    A demonstration's steps and a human's corrections are in "demo", every step of a rollout is in
+    "online" (HIL-SERL: corrections are in both). The oldest rollouts make room, demonstrations stay.
+    """
+
+    def __init__(self, task: Task, capacity: int, seed: int = 0):
+        size = task.image_size + 2 * PAD
+        self._size = task.image_size
+        self.capacity = capacity
+        self._frames = np.zeros((capacity, size, size, 3 * len(VIEWS)), np.uint8)
+        self._state = np.zeros((capacity, STATE_SIZE), np.float32)
+        self._action = np.zeros((capacity, task.action_size), np.float32)
+        self._reward = np.zeros(capacity, np.float32)
+        self._last = np.zeros(capacity, np.int64)  # slot of the episode's last observation
+        self._terminal = np.zeros(capacity, bool)
+        self._free: deque[int] = deque(range(capacity))
+        self._rollouts: deque[np.ndarray] = deque()
+        self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in POOLS}
+        self._next = np.zeros(capacity, np.int64)  # slot of the next observation
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def mib_when_full(self) -> float:
+        return self._frames.nbytes / 2**20
+
+    def size(self, pool: str) -> int:
+        """Transitions in a pool."""
+        return len(self._starts[pool])
+
+    def add(self, episode: Episode) -> None:
+        """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
+        needed = len(episode) + 1
+        while len(self._free) < needed:
+            if not self._rollouts:
+                raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
+            self._evict(self._rollouts.popleft())
+        slots = np.array([self._free.popleft() for _ in range(needed)])
+        pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
+        stacked = np.concatenate([episode.frames[view] for view in VIEWS], axis=-1)
+        self._frames[slots] = np.pad(stacked, pad, mode="edge")
+        self._state[slots], self._action[slots] = episode.state, episode.action
+        self._reward[slots], self._last[slots] = episode.reward, slots[-1]
+        self._terminal[slots] = False
+        self._terminal[slots[-1]] = episode.terminated
+        self._next[slots[:-1]], self._next[slots[-1]] = slots[1:], slots[-1]
+        self._index(episode, slots)
+
+    def _index(self, episode: Episode, slots: np.ndarray) -> None:
+        source = episode.source[:-1]
+        taught = episode.success if episode.is_demonstration else True
+        guided = np.isin(source, (DEMONSTRATION, HUMAN)) & taught
+        self._starts["demo"] = np.append(self._starts["demo"], slots[:-1][guided])
+        if not (episode.is_demonstration and episode.success):
+            self._starts["online"] = np.append(self._starts["online"], slots[:-1])
+            self._rollouts.append(slots)
+
+    def _evict(self, slots: np.ndarray) -> None:
+        self._free.extend(slots)
+        for pool in POOLS:
+            self._starts[pool] = np.setdiff1d(self._starts[pool], slots, assume_unique=True)
+
+    def sample(self, counts: dict[str, int], n_step: int, gamma: float) -> Batch:
+        """Uniform within each pool, `counts` transitions of each, n-step returns, randomly shifted frames."""
+        picked = [self.rng.choice(self._starts[pool], count) for pool, count in counts.items() if count]
+        start = np.concatenate(picked)
+        demo = np.concatenate([np.full(count, pool == "demo") for pool, count in counts.items() if count])
+        end, returns, power = start, np.zeros(len(start), np.float32), np.ones(len(start), np.float32)
+        for _ in range(n_step):
+            more = end != self._last[start]
+            end = self._next[end]
+            returns += np.where(more, power * self._reward[end], 0)
+            power *= np.where(more, np.float32(gamma), 1)
+        return Batch(
+            images=self._shifted(start),
+            next_images=self._shifted(end),
+            state=self._state[start],
+            next_state=self._state[end],
+            action=self._action[start],
+            returns=returns,
+            discount=np.where(self._terminal[end], 0, power).astype(np.float32),
+            demo=demo,
+        )
+
+    def _shifted(self, slots: np.ndarray) -> np.ndarray:
+        size = self._size
+        out = np.empty((len(slots), size, size, self._frames.shape[-1]), np.uint8)
+        shifts = self.rng.integers(0, 2 * PAD + 1, (len(slots), 2))
+        for row, (slot, (y, x)) in enumerate(zip(slots, shifts, strict=True)):
+            out[row] = self._frames[slot, y : y + size, x : x + size]
+        return out

@@ -1,0 +1,160 @@
+"""SAC in the RLPD style of HIL-SERL, with a behaviour-cloning term: one update from one batch."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ws_node.options import option
+from ws_policy.networks import GRIPPER_CLASSES, Critic, NetworkOptions, Policy
+from ws_ppl.replay import Batch
+from ws_rollouts.task import Task
+
+
+@dataclass(frozen=True)
+class SacOptions:
+    """Defaults: HIL-SERL's, except where the two-core measurements asked for others (marked *)."""
+
+    learning_rate: float = option(3e-4, "Adam, all networks", low=1e-6, high=1e-1)
+    gamma: float = option(0.97, "discount per step", low=0.5, high=0.9999)
+    tau: float = option(0.005, "step of the target critics", low=1e-4, high=1.0)
+    n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
+    temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
+    bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
+    gripper_penalty: float = option(0.02, "cost of commanding the gripper to move", low=0.0, high=1.0)
+    bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
+
+
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+class Sac:
+    """Policy, critics, temperature and their optimiser.
+
+    Reward 1 ends an episode, so a return lies in [0, 1], and targets are clipped to that: without it, values run
+    away when the critics are few.
+    """
+
+    def __init__(self, task: Task, options: SacOptions, networks: NetworkOptions, seed: int = 0):
+        torch.manual_seed(seed)
+        self.options = options
+        self.policy = Policy(task, networks)
+        n = self.policy.translations
+        self.critic = Critic(self.policy.encoder.size, n, networks)
+        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.gripper_target = copy.deepcopy(self.policy.gripper)
+        self.log_temperature = nn.Parameter(torch.tensor(float(np.log(options.temperature))))
+        self._target_entropy = -n / 2  # HIL-SERL: minus half the active dimensions
+        # the actor's gradient never reaches the encoder (DrQ), the critic's and the imitation's do
+        self._trained = [*self.policy.parameters(), *self.critic.parameters(), self.log_temperature]
+        self.optimiser = torch.optim.Adam(self._trained, options.learning_rate)
+        self._bf16 = bf16_pays() if options.bf16 == "auto" else options.bf16 == "on"
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights, by name, for checkpoints."""
+        modules = {"policy": self.policy, "critic": self.critic, "critic_target": self.critic_target}
+        if self.gripper_target is not None:
+            modules["gripper_target"] = self.gripper_target
+        return modules
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One gradient step on all networks. Raises FloatingPointError when a loss is not finite."""
+        encoded, encoded_next = self._encode(batch)
+        data = {k: torch.from_numpy(getattr(batch, k)) for k in ("action", "returns", "discount", "demo")}
+        critic_loss, q = self._critic_loss(encoded, encoded_next, data)
+        bc_loss = self._bc_loss(encoded, data)
+        gripper_loss = self._gripper_loss(encoded, encoded_next, data)
+        actor_loss, log_prob = self._actor_loss(encoded.detach())
+        temperature_loss = -self.log_temperature.exp() * (log_prob.detach().mean() + self._target_entropy)
+        loss = critic_loss + self.options.bc_weight * bc_loss + gripper_loss + actor_loss + temperature_loss
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is not finite: critic {critic_loss:.3g}, actor {actor_loss:.3g}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self._follow()
+        return {
+            "critic_loss": critic_loss.item(),
+            "actor_loss": actor_loss.item(),
+            "bc_loss": bc_loss.item(),
+            "q_mean": q.mean().item(),
+            "entropy": -log_prob.mean().item(),
+            "temperature": self.log_temperature.exp().item(),
+        }
+
+    def imitate(self, batch: Batch) -> float:
+        """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""
+        with self._autocast():
+            encoded = self.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+        data = {"action": torch.from_numpy(batch.action), "demo": torch.from_numpy(batch.demo)}
+        loss = self._bc_loss(encoded, data)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+    def _autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            encoded = self.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+            with torch.no_grad():
+                following = self.policy.encoder(torch.from_numpy(batch.next_images), torch.from_numpy(batch.next_state))
+        return encoded, following
+
+    def _critic_loss(self, encoded: Tensor, following: Tensor, data: dict) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            action, _ = self.policy.actor.sample(following)
+            bootstrap = self.critic_target(following, action).amin(0)  # no entropy backup
+            target = (data["returns"] + data["discount"] * bootstrap).clamp(0.0, 1.0)
+        q = self.critic(encoded, data["action"][:, :-1])
+        return F.mse_loss(q, target.expand_as(q)), q.detach()
+
+    def _actor_loss(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        action, log_prob = self.policy.actor.sample(encoded)
+        self.critic.requires_grad_(False)
+        q = self.critic(encoded, action).mean(0)
+        self.critic.requires_grad_(True)
+        return (self.log_temperature.exp().detach() * log_prob - q).mean(), log_prob
+
+    def _bc_loss(self, encoded: Tensor, data: dict) -> Tensor:
+        if not data["demo"].any():
+            return encoded.new_zeros(())
+        guided, action = encoded[data["demo"]], data["action"][data["demo"]]
+        loss = F.mse_loss(torch.tanh(self.policy.actor(guided)[0]), action[:, :-1])
+        if self.policy.gripper is not None:
+            loss = loss + 0.1 * F.cross_entropy(self.policy.gripper(guided), _gripper_class(action))
+        return loss
+
+    def _gripper_loss(self, encoded: Tensor, following: Tensor, data: dict) -> Tensor:
+        """Double DQN over close, stay, open (HIL-SERL's grasp critic)."""
+        if self.policy.gripper is None:
+            return encoded.new_zeros(())
+        chosen = _gripper_class(data["action"])
+        low = -self.options.gripper_penalty
+        with torch.no_grad():
+            best = self.policy.gripper(following).argmax(-1, keepdim=True)
+            bootstrap = self.gripper_target(following).gather(1, best).squeeze(1)
+            cost = self.options.gripper_penalty * (chosen != GRIPPER_CLASSES.index(0.0))
+            target = (data["returns"] - cost + data["discount"] * bootstrap).clamp(low, 1.0)
+        return F.mse_loss(self.policy.gripper(encoded).gather(1, chosen[:, None]).squeeze(1), target)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        pairs = [(self.critic, self.critic_target)]
+        if self.gripper_target is not None:
+            pairs.append((self.policy.gripper, self.gripper_target))
+        for online, target in pairs:
+            torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+
+def _gripper_class(action: Tensor) -> Tensor:
+    return (action[:, -1].round().clamp(-1, 1) + 1).long()

@@ -15,7 +15,8 @@ NODES = ("twin", "driver", "policy", "operator", "recorder", "learner", "world_m
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "ws_bringup", "run", "--headless", f"run_dir:={folder}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, text=True, start_new_session=True, **pipes)
 
 
 def pids(folder: Path) -> dict[str, int]:

@@ -19,7 +19,8 @@ QUICK = RestartPolicy(first_delay=0.05, longest_delay=0.2, most_exits=4)
 def supervised(code: str, lines: list, policy=QUICK, **how) -> Supervised:
     process = Process("node", "package", "executable", **how)
     # -S -E: without the start-up hooks of the environment, which replace the process once
-    return Supervised(process, [sys.executable, "-SE", "-c", code], dict(os.environ), lambda *line: lines.append(line), policy)
+    command = [sys.executable, "-SE", "-c", code]
+    return Supervised(process, command, dict(os.environ), lambda *line: lines.append(line), policy)
 
 
 async def until(condition, seconds=20.0):

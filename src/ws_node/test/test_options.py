@@ -38,7 +38,7 @@ def test_values_take_the_type_of_their_option():
         ({"count": True}, "count = True: must be int"),
         ({"gate": 1}, "gate = 1: must be bool"),
         ({"robot": "ur5"}, r"robot = 'ur5': must be one of twin, a1x \(which robot\)"),
-        ({"corner": [0.0, 0.0]}, r"corner = \(0.0, 0.0\): must be tuple"),
+        ({"corner": [0.0, 0.0]}, r"corner = \[0.0, 0.0\]: must be tuple"),
         ({"corner": [0.0, 0.0, 2.0]}, "corner = 2.0: must be in -1 .. 1"),
         ({"corner": "abc"}, "corner = 'abc': must be tuple"),
         ({"corner": [0.0, 0.0, "x"]}, "corner = .*: must be tuple"),

@@ -22,7 +22,8 @@ class Options:
 class Example(Node):
     def __init__(self):
         super().__init__("example")
-        print("options", ros.declare(self, Options), flush=True)
+        options = ros.declare(self, Options)
+        self.create_timer(0.01, lambda: print("spins with", options, flush=True))
     def close(self):
         print("closed", flush=True)
 

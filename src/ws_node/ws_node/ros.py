@@ -122,6 +122,10 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int
         print(f"error: {error}", file=sys.stderr, flush=True)
         rclpy.try_shutdown()
         return 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # a signal came while something was being made or sent: rclpy then fails in many ways
     finally:
         if node is not None:
             if hasattr(node, "close"):

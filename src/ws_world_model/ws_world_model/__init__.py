@@ -1,0 +1,1 @@
+"""The world model's place: its process exists and follows the rollouts; generation is off."""

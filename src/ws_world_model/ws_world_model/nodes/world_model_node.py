@@ -1,0 +1,41 @@
+"""World model node: follows rollouts/recorded and says on world_model/status what it does with them."""
+
+from __future__ import annotations
+
+import resource
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from ws_interfaces.msg import Rollout, WorldModelStatus
+from ws_node.ros import OK, Diagnostics
+from ws_node.ros import main as run_node
+
+OFF = "generation is off: this mode uses real data only"
+
+
+class WorldModelNode(Node):
+    """Generates nothing: the mode that runs uses real data only. It counts what it could have used."""
+
+    def __init__(self):
+        super().__init__("world_model")
+        self._seen: set[str] = set()
+        deep = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, deep)
+        self._status = self.create_publisher(WorldModelStatus, "world_model/status", 10)
+        self.create_timer(1.0, self._report)
+        self._diagnostics = Diagnostics(self, lambda: (OK, OFF, {"rollouts seen": len(self._seen)}))
+        self.get_logger().info(OFF)
+
+    def _on_rollout(self, message: Rollout) -> None:
+        self._seen.add(message.episode_id)
+
+    def _report(self) -> None:
+        status = WorldModelStatus(state="off", reason=OFF, rollouts_seen=len(self._seen))
+        status.header.stamp = self.get_clock().now().to_msg()
+        status.rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self._status.publish(status)
+
+
+def main() -> None:
+    run_node(WorldModelNode)

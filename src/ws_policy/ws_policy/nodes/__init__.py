@@ -1,0 +1,1 @@
+"""ROS shells of this package."""

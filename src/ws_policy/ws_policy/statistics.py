@@ -1,0 +1,61 @@
+"""Numbers a node reports about itself: sliding percentiles, delivery of a stream, memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+import numpy as np
+
+
+class Window:
+    """Values of the last `span` seconds."""
+
+    def __init__(self, span: float = 60.0):
+        self._span = span
+        self._values: deque[tuple[float, float]] = deque()
+
+    def add(self, now: float, value: float) -> None:
+        """Take one value; `now` in s must not fall."""
+        self._values.append((now, value))
+        while now - self._values[0][0] > self._span:
+            self._values.popleft()
+
+    def percentiles(self, *which: float) -> list[float]:
+        """Percentiles 0 .. 100; zeros while there is nothing."""
+        if not self._values:
+            return [0.0] * len(which)
+        return [float(p) for p in np.percentile([value for _, value in self._values], which)]
+
+
+class Delivery:
+    """Frames received over frames due, by the gaps between their stamps, in the last `span` seconds.
+
+    A gap of more than `outage` seconds is the camera's own silence, not a loss, and is left out.
+    """
+
+    def __init__(self, rate: float, span: float = 60.0, outage: float = 2.0):
+        self._rate, self._span, self._outage = rate, span, outage
+        self._due: deque[tuple[int, int]] = deque()  # (stamp ns, frames due since the one before)
+        self._last = 0
+
+    def add(self, stamp: int) -> None:
+        """Take the stamp (ns) of a frame that came."""
+        gap = (stamp - self._last) * 1e-9
+        self._last = stamp
+        if not 0 < gap < self._outage:
+            gap = 0.0
+        self._due.append((stamp, max(1, round(gap * self._rate))))
+        while abs(stamp - self._due[0][0]) > self._span * 1e9:
+            self._due.popleft()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Frames received, frames due."""
+        return len(self._due), sum(due for _, due in self._due)
+
+
+def rss_mib() -> float:
+    """Resident memory of this process in MiB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

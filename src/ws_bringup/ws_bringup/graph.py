@@ -16,6 +16,7 @@ from ws_bringup.settings import Settings
 
 PARTS = ("robot", "learning", "view")
 CAMERA_PROFILE = "424x240x15"
+REAL_ARM_FROZEN_FRAMES = 40  # a live encoder's last digits never stand still for so long
 VENDOR_TOPICS = (
     "hdas/feedback_arm",
     "hdas/feedback_gripper",
@@ -84,8 +85,10 @@ def _robot(settings: Settings) -> list[Process]:
     # the vendor's driver knows no a1x namespace, and people look for joint_states beside tf
     vendor = tuple((topic, f"{root}/{topic}") for topic in VENDOR_TOPICS)
     standard = tuple((topic, f"{root}/{topic}") for topic in ("joint_states", "robot_description"))
-    common = {"use_sim_time": settings.use_sim_time, "task": settings.task}
-    driver = Process("driver", "ws_driver_a1x", "driver", namespace, "robot", common, vendor + standard)
+    values = {"use_sim_time": settings.use_sim_time, "task": settings.task, "seed": settings.seed}
+    if settings.robot == "a1x":
+        values |= {"camera_mounts": True, "frozen_frames": REAL_ARM_FROZEN_FRAMES}
+    driver = Process("driver", "ws_driver_a1x", "driver", namespace, "robot", values, vendor + standard)
     if settings.robot == "twin":
         twin = {"task": settings.task, "seed": settings.seed, "publish_clock": settings.use_sim_time}
         wires = (*vendor, ("clock", "/clock"))
@@ -118,9 +121,11 @@ def _learning(settings: Settings) -> list[Process]:
     truth = settings.robot == "twin"
     policy = {
         **common,
+        **folder,
         "seed": settings.seed,
         "success_source": "twin" if truth else "operator",
         "scene_reset": "twin" if truth else "operator",
+        "auto_enable": truth,  # a person enables a real arm
     }
     learner = {**common, **folder, "seed": settings.seed}
     monitor = {**folder, "started": time.time()}
@@ -132,7 +137,7 @@ def _learning(settings: Settings) -> list[Process]:
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
     if settings.record:
-        processes.insert(0, Process("recorder", "ws_rollouts", "recorder", root, parameters={**common, **folder}))
+        processes.insert(0, Process("recorder", "ws_rollouts", "recorder", root, parameters={**clock, **folder}))
     if settings.scripted:
         scripted = {**common, "seed": settings.seed}
         processes.insert(1, Process("operator", "ws_policy", "operator", root, parameters=scripted))

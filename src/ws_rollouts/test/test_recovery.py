@@ -113,7 +113,7 @@ def test_a_bag_killed_between_its_end_and_its_move_is_whole(tmp_path):
 def test_a_recovery_that_was_killed_is_done_again(tmp_path):
     episode = make_episode(60)
     file = leave_open(tmp_path, episode, serialised(episode))
-    part = file.parent.with_name(episode.episode_id + ".part")
+    part = file.parent.with_name(episode.episode_id + "~")
     part.mkdir()
     (part / "half.mcap").write_bytes(b"half")
     [found] = recover(tmp_path)
@@ -126,7 +126,7 @@ def test_a_recovery_that_was_killed_is_done_again(tmp_path):
     assert len(finished(tmp_path)[0]) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89MC", b"\x89MCAP0\r\n", b"nothing of ours"])
+@pytest.mark.parametrize("content", [b"", b"\x89MC", b"\x89MCAP0\r\n"])
 def test_an_open_bag_with_nothing_in_it_goes_away(tmp_path, content):
     folder = tmp_path / OPEN / "e1"
     folder.mkdir(parents=True)
@@ -136,3 +136,14 @@ def test_an_open_bag_with_nothing_in_it_goes_away(tmp_path, content):
     assert found.lost
     assert not folder.exists()
     assert finished(tmp_path) == ([], [])
+
+
+def test_what_is_no_bag_is_set_aside_and_kept(tmp_path):
+    folder = tmp_path / OPEN / "e1"
+    folder.mkdir(parents=True)
+    (folder / "e1_0.mcap").write_bytes(b"nothing of ours")
+    [found] = recover(tmp_path)
+    assert found.summary is None
+    assert ".lost" in found.lost
+    assert [f.read_bytes() for f in tmp_path.glob(".lost/*/*")] == [b"nothing of ours"]
+    assert recover(tmp_path) == []

@@ -21,6 +21,7 @@ from ws_rollouts.summary import Summary, Tally, read_summary
 from ws_rollouts.writer import BagWriter
 
 _MIB = 1 << 20
+_MAX_LATCHED = 32
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Recorder:
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(self._bags).free)
         self._open: _Open | None = None
         self._recent: deque[_Message] = deque(maxlen=2000)
-        self._latched: dict[str, _Message] = {}
+        self._latched: dict[tuple[str, bytes], _Message] = {}  # by content: several nodes may publish one topic
         self._refused_id = ""
         for topic in self._topics.values():
             messages.definition(topic.type)  # now, not at the first step
@@ -186,7 +187,9 @@ class Recorder:
         if is_frame and len(message.raw) < 12:
             return
         if self._topics[message.topic].latched:
-            self._latched[message.topic] = message
+            self._latched[message.topic, message.raw] = message
+            if len(self._latched) > _MAX_LATCHED:
+                del self._latched[next(iter(self._latched))]
         elif is_frame or self._open is None:
             self._recent.append(message)
         oldest = message.arrived - max(self._options.lead_in, self._options.frame_wait)

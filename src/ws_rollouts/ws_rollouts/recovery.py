@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from ws_rollouts.schema import (
 from ws_rollouts.summary import Summary, Tally, read_summary
 from ws_rollouts.writer import OPEN, BagWriter
 
-_PART = ".part"  # what a recovery is writing; one that was killed is begun again
+LOST = ".lost"
+_PART = "~"  # marks what a recovery is writing; one that was killed is begun again
 
 
 @dataclass
 class Recovered:
-    """What became of one open bag: `summary` is None when no whole chunk was in it, or it had to be left as it is."""
+    """What became of one open bag: `summary` is None when no whole chunk was in it, or it was none of ours."""
 
     episode_id: str
     summary: Summary | None
@@ -35,8 +37,8 @@ class Recovered:
 def recover(bags: Path) -> list[Recovered]:
     """Turn every open bag into a finished one; every message of every whole chunk is kept.
 
-    An episode whose end was not written comes out as aborted. May be killed at any time and run again. Call it before
-    anything records into `bags`. Raises OSError as the disk does.
+    An episode whose end was not written comes out as aborted. What is no bag is moved to `.lost`. May be killed at any
+    time and run again. Call it before anything records into `bags`. Raises OSError as the disk does.
     """
     opened = Path(bags) / OPEN
     if not opened.is_dir():
@@ -52,15 +54,25 @@ def _recover(bags: Path, folder: Path) -> Recovered:
         return Recovered(folder.name, read_summary(bags / folder.name), "")
     try:
         source = McapFile(mcap_path(folder))
-    except BagError as error:  # not even a header was written
-        shutil.rmtree(folder)
-        return Recovered(folder.name, None, error.reason)
+    except BagError as error:
+        return Recovered(folder.name, None, _set_aside(bags, folder, error.reason))
     try:
         summary = _rewrite(bags, folder, source)
     except (BagError, KeyError) as error:
-        return Recovered(folder.name, None, f"left in {folder}: {error}")
+        return Recovered(folder.name, None, _set_aside(bags, folder, str(error)))
     shutil.rmtree(folder)
     return Recovered(folder.name, summary, "; ".join(source.damage))
+
+
+def _set_aside(bags: Path, folder: Path, reason: str) -> str:
+    """Out of the recorder's way, but kept for people, unless it is empty."""
+    if not any(file.stat().st_size for file in folder.iterdir()):
+        shutil.rmtree(folder)
+        return reason
+    (bags / LOST).mkdir(exist_ok=True)
+    place = bags / LOST / f"{folder.name}_{time.time_ns()}"
+    folder.rename(place)
+    return f"{reason}; moved to {place}"
 
 
 def _rewrite(bags: Path, folder: Path, source: McapFile) -> Summary | None:

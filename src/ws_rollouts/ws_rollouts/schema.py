@@ -36,12 +36,12 @@ class Topic:
     type: str
     reliable: bool = False
     latched: bool = False
-    depth: int = 10
+    depth: int = 50
 
 
 POLICY_TOPICS = (
-    Topic(STEP, STEP_TYPE, reliable=True, depth=50),
-    *(Topic(name, IMAGE_TYPE, reliable=True, depth=50) for name in FRAMES.values()),
+    Topic(STEP, STEP_TYPE, reliable=True),
+    *(Topic(name, IMAGE_TYPE, reliable=True) for name in FRAMES.values()),
 )
 ROBOT_TOPICS = (
     Topic("joint_states", "sensor_msgs/msg/JointState"),
@@ -49,7 +49,7 @@ ROBOT_TOPICS = (
     Topic("a1x/gripper_command", "std_msgs/msg/Float32"),
     Topic("a1x/servo/state", "ws_interfaces/msg/ServoState"),
     Topic("/tf", "tf2_msgs/msg/TFMessage"),
-    Topic("/tf_static", "tf2_msgs/msg/TFMessage", reliable=True, latched=True, depth=1),
+    Topic("/tf_static", "tf2_msgs/msg/TFMessage", reliable=True, latched=True),
     Topic("robot_description", "std_msgs/msg/String", reliable=True, latched=True, depth=1),
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
 )

@@ -6,11 +6,13 @@ import importlib
 import os
 import resource
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from ws_interfaces.msg import Rollout
 from ws_node.options import option
@@ -21,7 +23,20 @@ from ws_rollouts.recovery import recover
 from ws_rollouts.schema import CAMERA_TOPICS, POLICY_TOPICS, ROBOT_TOPICS, Topic
 from ws_rollouts.summary import Summary
 
-_TICK = 0.1  # s
+_PERIOD = 0.1  # s between looks at the topics; every queue holds more than comes in that time
+
+
+class _Polled(CallbackGroup):
+    """Subscriptions that never wake the executor: taking what has queued up costs a fifth of a callback each."""
+
+    def can_execute(self, entity) -> bool:
+        return False
+
+    def beginning_execution(self, entity) -> bool:
+        return False
+
+    def ending_execution(self, entity) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -49,9 +64,10 @@ class RecorderNode(Node):
                   *(CAMERA_TOPICS if options.record_cameras else ())]
         resolved = [replace(topic, name=self.resolve_topic_name(topic.name)) for topic in topics]
         self._recorder = Recorder(bags, resolved, options, self._announce)
-        for topic in resolved:
-            self._subscribe(topic)
-        self.create_timer(_TICK, self._recorder.tick)
+        group = _Polled()
+        self._inputs = [(topic.name, self._subscribe(topic, group)) for topic in resolved]
+        self._sim_time = self.get_parameter("use_sim_time").value
+        self.create_timer(_PERIOD, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._warned = ""
         Diagnostics(self, self._report)
 
@@ -64,22 +80,35 @@ class RecorderNode(Node):
         return Path(run_dir).resolve() / "bags"
 
     def _recover(self, bags: Path) -> None:
-        for found in recover(bags):
+        try:
+            recovered = recover(bags)
+        except OSError as error:  # they stay open for the next start
+            self.get_logger().error(f"open bags were not recovered: {error}")
+            return
+        for found in recovered:
             self.get_logger().warning(f"recovered {found.episode_id}: {found.lost or 'nothing lost'}")
             if found.summary is not None:
                 self._announce(found.summary)
 
-    def _subscribe(self, topic: Topic) -> None:
+    def _subscribe(self, topic: Topic, group: CallbackGroup) -> Subscription:
         reliability = ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=topic.depth, reliability=reliability, durability=durability)
-        callback = partial(self._on_raw, topic.name)
-        self.create_subscription(message_class(topic.type), topic.name, callback, qos, raw=True)
+        return self.create_subscription(message_class(topic.type), topic.name, lambda _: None, qos,
+                                        callback_group=group, raw=True)
 
-    def _on_raw(self, topic: str, raw: bytes) -> None:
-        self._recorder.on_message(topic, raw, self.get_clock().now().nanoseconds)
+    def _poll(self) -> None:
+        now = self.get_clock().now().nanoseconds
+        for name, subscription in self._inputs:
+            with subscription.handle:
+                while taken := subscription.handle.take_message(subscription.msg_type, True):
+                    raw, info = taken
+                    self._recorder.on_message(name, raw, now if self._sim_time else info["received_timestamp"])
+        self._recorder.tick()
 
     def _announce(self, summary: Summary) -> None:
+        if not self.context.ok():  # on the way out: whoever comes next finds the bag in the folder
+            return
         message = Rollout(episode_id=summary.episode_id, task=summary.task, uri=summary.uri, outcome=summary.outcome,
                           source=summary.source, steps=summary.steps, interventions=summary.interventions,
                           bytes=summary.bytes)

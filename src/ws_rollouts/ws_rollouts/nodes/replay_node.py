@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -64,7 +65,9 @@ class ReplayNode(Node):
         if self._next < len(self._messages):
             return
         if not self._options.loop:
-            raise KeyboardInterrupt  # played
+            for publisher in self._out.values():
+                publisher.wait_for_all_acked(Duration(seconds=1))
+            raise KeyboardInterrupt  # ends the node as Ctrl-C does
         self._next = 0
         self._start = time.monotonic()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 from importlib import resources
 
@@ -62,18 +61,14 @@ class Kinematics:
         self._place(joints)
         return self._data.xpos[self._tool].copy(), self._data.xmat[self._tool].reshape(3, 3).copy()
 
-    def link_poses(self, joints: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """For each arm joint's link: position (3,) m and quaternion (4,) wxyz relative to its parent."""
-        self._place(joints)
-        poses = {}
-        for body in range(2, self.model.nbody):
-            name, parent = self.model.body(body).name, self.model.body_parentid[body]
-            position, rotation = np.zeros(3), np.zeros(4)
-            back, turn = np.zeros(3), np.zeros(4)
-            mujoco.mju_negPose(back, turn, self._data.xpos[parent], self._data.xquat[parent])
-            mujoco.mju_mulPose(position, rotation, back, turn, self._data.xpos[body], self._data.xquat[body])
-            poses[name] = (position, rotation)
-        return poses
+    def link_offsets(self) -> np.ndarray:
+        """Where each joint's link hangs on its parent, (6, 3) m."""
+        return self.model.body_pos[self.model.jnt_bodyid].copy()
+
+    def link_turns(self, joints: np.ndarray) -> np.ndarray:
+        """How each joint's link is turned against its parent: quaternions (6, 4), x y z w."""
+        half = 0.5 * np.asarray(joints, float)[:, None]  # at zero all frames are parallel
+        return np.hstack((self.model.jnt_axis * np.sin(half), np.cos(half)))
 
     def jacobian(self, joints: np.ndarray) -> np.ndarray:
         """(6, 6): linear m, then angular rad, per rad."""
@@ -132,6 +127,3 @@ class Kinematics:
         cosine = (np.trace(turned.T @ rotation) - 1.0) / 2.0
         sine = np.linalg.norm(turned.T @ rotation - rotation.T @ turned) / np.sqrt(8.0)
         return float(np.linalg.norm(at - position)), float(np.arctan2(sine, cosine))
-
-
-warnings.filterwarnings("ignore", module="qpsolvers")  # it speaks of absent solvers that nobody asked for

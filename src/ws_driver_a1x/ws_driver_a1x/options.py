@@ -22,9 +22,9 @@ class RelayOptions:
                                      low=0.01, high=0.25)
     max_angular_speed: float = option(0.5, "turning speed of the tool that a command may ask for", unit="rad/s",
                                       low=0.0, high=1.0)
-    max_step: float = option(0.03, "motion that commands may add at once when they arrive in a bunch", unit="m",
-                             low=0.001, high=0.05)
-    max_lead: float = option(0.015, "distance of the locked target from the measured tool; bounds the force of a contact",
+    max_burst: float = option(0.2, "commands that arrive in a bunch move at most this long's worth of motion", unit="s",
+                              low=0.02, high=1.0)
+    max_lead: float = option(0.015, "distance of the locked target from the measured tool; bounds a contact's force",
                              unit="m", low=0.002, high=0.05)
     floor: float = option(0.07, "lowest height of gripper_link; fingertips reach 0.078 m further", unit="m",
                           low=0.0, high=1.0)
@@ -49,9 +49,25 @@ class RelayOptions:
     reset_speed: float = option(0.6, "of each joint on the way to the reset joints", unit="rad/s", low=0.05, high=0.8)
     reset_tolerance: float = option(0.03, "measured distance of each joint at which a reset is done", unit="rad",
                                     low=0.005, high=0.1)
+    reset_settle_speed: float = option(0.05, "measured speed of each joint below which a reset is done", unit="rad/s",
+                                       low=0.005, high=1.0)
     reset_timeout: float = option(15.0, "a reset that takes longer ends in hold", unit="s", low=1.0, high=60.0)
     max_lag: float = option(0.25, "a joint this far behind its target for max_lag_time is blocked: hold", unit="rad",
                             low=0.05, high=1.0)
     max_lag_time: float = option(0.3, "see max_lag", unit="s", low=0.05, high=5.0)
     max_tick: float = option(0.05, "longest time that one tick advances the stream, however late it comes", unit="s",
                              low=0.005, high=0.1)
+
+
+@dataclass(frozen=True)
+class DriverOptions(RelayOptions):
+    """The above and what belongs to the node."""
+
+    task: str = option("pushing", "task whose workspace and reset joints apply")
+    seed: int = option(0, "seed of the jitter around the reset place", low=0, high=2**31 - 1)
+    tick_rate: float = option(50.0, "rate of targets, joint states and transforms", unit="Hz", low=25.0, high=200.0)
+    max_command_age: float = option(0.25, "a twist stamped longer ago is refused; 0 takes any", unit="s",
+                                    low=0.0, high=5.0)
+    gripper_feedback: str = option("gripper", "where to read the opening: gripper (hdas/feedback_gripper, 0..100), arm "
+                                   "(seventh entry of hdas/feedback_arm, raw rad)", choices=("gripper", "arm"))
+    camera_mounts: bool = option(False, "publish where real cameras are mounted; the twin does so itself")

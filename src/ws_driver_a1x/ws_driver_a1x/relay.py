@@ -1,7 +1,7 @@
 """The safety relay: everything between a delta command and a joint target for the arm. Pure; time is passed in.
 
 Order: freshness, finiteness and shape, step and rate, lead over the measured tool, box and floor, inverse kinematics
-with a residual guard, soft joint limits, jerk-limited stream. It is locked until enabled.
+with its guards, soft joint limits, jerk-limited stream. It is locked until enabled.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 
 from ws_driver_a1x.kinematics import Kinematics
 from ws_driver_a1x.options import RelayOptions
-from ws_driver_a1x.rotations import rpy
+from ws_driver_a1x.rotations import rotation_vector
 from ws_driver_a1x.stream import JointStream
 from ws_driver_a1x.target import LockedTarget
+from ws_rollouts.episode import TOOL_DOWN
 from ws_rollouts.task import Task
 
 LOCKED, ACTIVE, HOLD, RESETTING, FAULT = range(5)  # as ServoState.MODE_*
@@ -43,7 +44,7 @@ class ServoSnapshot:
     mode: int
     reason: str
     position: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    rpy: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    rotation: np.ndarray = field(default_factory=lambda: np.zeros(3))
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))
     target: np.ndarray = field(default_factory=lambda: np.zeros(3))
     gripper: float = 0.0
@@ -60,7 +61,6 @@ class Relay:
         self.kinematics = kinematics or Kinematics(math.radians(options.soft_limit_margin))
         self.mode, self.reason = LOCKED, "not enabled"
         self.accepted = self.rejected = 0
-        self._upright = self.kinematics.forward(task.reset_joints)[1]
         self._target = LockedTarget(self.kinematics, options, task.workspace_low, task.workspace_high)
         self._stream = JointStream(options.joint_acceleration, options.joint_jerk)
         self._joints = self._joint_velocity = self._effort = None
@@ -193,15 +193,25 @@ class Relay:
     _now_tick = math.inf
 
     def state(self) -> ServoSnapshot:
-        """What is known and done now. rpy is the turn from the orientation at the task's reset joints."""
+        """What is known and done now; the rotation vector's axis is in base_link."""
         if self._joints is None:
             return ServoSnapshot(self.mode, "no arm feedback yet" if self.mode == LOCKED else self.reason)
         position, rotation = self.kinematics.forward(self._joints)
         velocity = self.kinematics.jacobian(self._joints)[:3] @ self._joint_velocity
         moving = self.mode in (ACTIVE, HOLD) and self._latched
-        return ServoSnapshot(self.mode, self.reason, position, rpy(rotation @ self._upright.T), velocity,
+        return ServoSnapshot(self.mode, self.reason, position, rotation_vector(rotation @ TOOL_DOWN.T), velocity,
                              self._target.position.copy() if moving else position.copy(), self._opening,
-                             self.accepted, self.rejected, self._target.clipped)
+                             self.accepted, self.rejected, self.clipped)
+
+    @property
+    def measured(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The last good feedback: joints, rad/s, Nm, (6,) each; None before the first."""
+        return None if self._joints is None else (self._joints, self._joint_velocity, self._effort)
+
+    @property
+    def clipped(self) -> int:
+        """Commands shortened by a limit since the start."""
+        return self._target.clipped
 
     def ages(self, now: float) -> tuple[float, float]:
         """Age in s of the last command and of the last feedback; inf when there was none."""
@@ -223,7 +233,8 @@ class Relay:
             self._watch_reset(now)
 
     def _watch_reset(self, now: float) -> None:
-        if self._stream.done and np.max(np.abs(self._stream.goal - self._joints)) < self.options.reset_tolerance:
+        near = np.max(np.abs(self._stream.goal - self._joints)) < self.options.reset_tolerance
+        if self._stream.done and near and np.max(np.abs(self._joint_velocity)) < self.options.reset_settle_speed:
             self._target.latch(self._stream.goal, now)
             self._activate(now)
         elif now - self._reset_since > self.options.reset_timeout:
@@ -255,7 +266,7 @@ class Relay:
     def _goes_low(self) -> bool:
         path = self._stream.path(PATH_SAMPLES)
         heights = np.array([self.kinematics.forward(joints)[0][2] for joints in path])
-        return bool(heights.min() < min(self.options.floor, heights[0], heights[-1]) - 1e-3)
+        return bool(heights.min() < min(self.options.floor, heights[0]) - 1e-3)
 
     def _count_same(self, arrays) -> None:
         old = (self._joints, self._joint_velocity, self._effort)

@@ -1,15 +1,14 @@
-"""Rotation matrices to fixed-axis roll, pitch, yaw."""
+"""Rotation matrices to rotation vectors."""
 
 from __future__ import annotations
 
-import math
-
+import mujoco
 import numpy as np
 
 
-def rpy(rotation: np.ndarray) -> np.ndarray:
-    """Fixed-axis XYZ angles (3,) rad of a (3, 3) rotation, as in URDF; roll is 0 at the singular pitch +-pi/2."""
-    pitch = math.atan2(-rotation[2, 0], math.hypot(rotation[0, 0], rotation[1, 0]))
-    if math.hypot(rotation[0, 0], rotation[1, 0]) < 1e-9:
-        return np.array([0.0, pitch, math.atan2(-rotation[0, 1], rotation[1, 1])])
-    return np.array([math.atan2(rotation[2, 1], rotation[2, 2]), pitch, math.atan2(rotation[1, 0], rotation[0, 0])])
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """Axis times angle (3,) rad of a (3, 3) rotation, the angle in 0 .. pi."""
+    quaternion, vector = np.zeros(4), np.zeros(3)
+    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation, float).ravel())
+    mujoco.mju_quat2Vel(vector, quaternion, 1.0)
+    return vector

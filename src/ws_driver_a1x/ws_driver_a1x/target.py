@@ -11,6 +11,7 @@ from ws_driver_a1x.kinematics import Kinematics
 from ws_driver_a1x.options import RelayOptions
 
 IK_ITERATIONS = 6  # a step of 3 cm converges in three
+CLIPPED = 1e-4  # m; a shorter loss is not counted
 # What is tried when a step leads out of reach: the whole of it, then without one axis, so that the tool slides.
 SLIDES = np.array([(1, 1, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1)], float)
 
@@ -31,45 +32,41 @@ class LockedTarget:
         self.joints = self._kinematics.clip(joints)
         self.position, here = self._kinematics.forward(self.joints)
         self.rotation = here if rotation is None else rotation
-        self._allowance, self._time = self._options.max_step, now
+        self._allowance, self._time = self._options.max_burst, now
 
     def move(self, linear: np.ndarray, angular: np.ndarray, measured: np.ndarray, now: float) -> str:
         """Apply one step: `linear` (3,) m/s and `angular` (3,) rad/s for one command period.
 
         `measured`: position (3,) m of the tool. Returns "" and moves, or why not and leaves the target.
         """
-        step = self._limited_step(linear, now)
-        rotation = self._turned(angular)
+        duration = self._granted(now)
+        step = shortened(linear, self._options.max_linear_speed) * duration
+        rotation = self._turned(shortened(angular, self._options.max_angular_speed) * duration)
         reason = ""
         for slide in SLIDES:
             position = self._inside(self.position + step * slide, measured)
             reason, joints = self._solve(position, rotation)
             if not reason:
-                self._accept(position, rotation, joints, asked=self.position + np.multiply(linear, self._period))
+                asked = self.position + np.multiply(linear, self._options.command_period)
+                self.clipped += bool(np.max(np.abs(position - asked)) > CLIPPED)
+                self.position, self.rotation, self.joints = position, rotation, joints
                 return ""
             if not np.any(step):
                 break
         return reason
 
-    @property
-    def _period(self) -> float:
-        return self._options.command_period
-
-    def _limited_step(self, linear: np.ndarray, now: float) -> np.ndarray:
-        # an allowance that refills with time keeps bunched or too frequent commands to the same mean speed
-        self._allowance = min(self._options.max_step,
-                              self._allowance + self._options.max_linear_speed * max(0.0, now - self._time))
+    def _granted(self, now: float) -> float:
+        """Seconds of motion for this command: a period, less when commands come faster than they should."""
+        self._allowance = min(self._options.max_burst, self._allowance + max(0.0, now - self._time))
         self._time = max(now, self._time)
-        step = shortened(linear, self._options.max_linear_speed) * self._period
-        step = shortened(step, self._allowance)
-        self._allowance -= math.hypot(*step)
-        return step
+        duration = min(self._options.command_period, self._allowance)
+        self._allowance -= duration
+        return duration
 
-    def _turned(self, angular: np.ndarray) -> np.ndarray:
-        if not np.any(angular):
+    def _turned(self, turn: np.ndarray) -> np.ndarray:
+        if not np.any(turn):
             return self.rotation
-        turn = mink.SO3.exp(shortened(angular, self._options.max_angular_speed) * self._period)
-        return (turn @ mink.SO3.from_matrix(self.rotation)).normalize().as_matrix()
+        return (mink.SO3.exp(turn) @ mink.SO3.from_matrix(self.rotation)).normalize().as_matrix()
 
     def _inside(self, position: np.ndarray, measured: np.ndarray) -> np.ndarray:
         position = measured + shortened(position - measured, self._options.max_lead)
@@ -87,10 +84,6 @@ class LockedTarget:
         if condition > options.max_condition and condition > self._kinematics.condition(self.joints):
             return "near a singularity", joints
         return "", joints
-
-    def _accept(self, position, rotation, joints, asked) -> None:
-        self.clipped += bool(np.linalg.norm(position - asked) > 1e-6)
-        self.position, self.rotation, self.joints = position, rotation, joints
 
 
 def shortened(vector: np.ndarray, length: float) -> np.ndarray:

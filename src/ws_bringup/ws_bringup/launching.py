@@ -16,6 +16,7 @@ from ws_bringup.graph import PARTS, Process, make_graph, parameter_file
 from ws_bringup.locks import AlreadyRunning, run_locks
 from ws_bringup.session import prepare_folder
 from ws_bringup.settings import Settings, from_texts
+from ws_bringup.supervisor import REFUSED
 from ws_node.options import describe
 
 # `ros2 launch` runs until it is stopped and shows its own log lines
@@ -33,7 +34,8 @@ def describe_launch(parts: tuple[str, ...] = PARTS, **other_defaults: Any) -> La
 
 def _argument(field: dataclasses.Field, default: Any) -> DeclareLaunchArgument:
     choices = ["true", "false"] if isinstance(field.default, bool) else list(field.metadata["choices"]) or None
-    return DeclareLaunchArgument(field.name, default_value=_text(default), description=describe(field), choices=choices)
+    text = field.metadata["description"] if choices else describe(field)  # launch lists the choices itself
+    return DeclareLaunchArgument(field.name, default_value=_text(default), description=text, choices=choices)
 
 
 def _text(value: Any) -> str:
@@ -58,6 +60,7 @@ def _node(process: Process, settings: Settings) -> Node:
         package=process.package,
         executable=process.executable,
         name=process.name,
+        exec_name=process.name,
         namespace=process.namespace,
         parameters=[str(parameter_file(process, settings))],
         remappings=list(process.remappings),
@@ -70,5 +73,14 @@ def _node(process: Process, settings: Settings) -> Node:
         respawn_delay=0.5,
         sigterm_timeout="4",
         sigkill_timeout="3",
-        on_exit=None if process.respawn or not process.required else Shutdown(),
+        on_exit=_on_exit(process),
     )
+
+
+def _on_exit(process: Process):
+    def decide(event, _: LaunchContext):
+        if process.required and (event.returncode == REFUSED or not process.respawn):
+            return Shutdown(reason=f"{process.name} refused to start: exit code {event.returncode}")
+        return None
+
+    return decide

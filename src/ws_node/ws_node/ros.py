@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -103,6 +104,8 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int
     `close()` that is called before it is destroyed, and a `work()` that is called between callbacks
     and returns whether there is more to do at once.
     """
+    # rclpy's own handler ends the context on SIGINT; a KeyboardInterrupt beside it could break off any line
+    signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=list(args) if args is not None else None)
     node = None
     try:

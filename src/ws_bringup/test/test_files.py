@@ -1,0 +1,181 @@
+"""What bringup reads and writes: settings, parameter files, metrics, summary, locks, shared memory."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ws_bringup import parameters, progress, shared_memory
+from ws_bringup.graph import make_graph, ros_arguments
+from ws_bringup.locks import AlreadyRunning, run_locks
+from ws_bringup.metrics import append_metrics, read_metrics, write_progress
+from ws_bringup.session import EVALUATION_SHARE, prepare_folder, time_for_graph
+from ws_bringup.settings import from_texts, make_settings
+from ws_bringup.summary import EVALUATION, write_summary
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return make_settings({"run_dir": str(tmp_path / "run"), "minutes": 20.0, "seed": 3})
+
+
+def by_name(settings):
+    return {p.name: p for p in make_graph(settings)}
+
+
+def test_the_twin_graph_has_every_part_once(settings):
+    names = [p.name for p in make_graph(settings)]
+    assert len(names) == len(set(names))
+    assert set(names) == {"twin", "driver", "recorder", "operator", "policy", "learner", "world_model", "monitor"}
+
+
+def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_path):
+    graph = by_name(from_texts({"robot": "a1x", "run_dir": str(tmp_path), "side_camera_serial": "0123"}))
+    assert not {"twin", "operator"} & set(graph)
+    assert graph["side_camera"].package == "realsense2_camera"
+    assert graph["side_camera"].full_name == "/a1x/side_camera"
+    assert graph["side_camera"].parameters["serial_no"] == "_0123"
+    assert graph["policy"].parameters["auto_enable"] is False
+    assert graph["policy"].parameters["success_source"] == "operator"
+
+
+def test_a_namespace_moves_everything_but_tf(tmp_path):
+    graph = by_name(from_texts({"namespace": "left", "run_dir": str(tmp_path)}))
+    assert graph["policy"].namespace == "/left"
+    assert graph["driver"].full_name == "/left/a1x/driver"
+    remappings = dict(graph["driver"].remappings)
+    assert remappings["hdas/feedback_arm"] == "/left/hdas/feedback_arm"
+    assert remappings["joint_states"] == "/left/joint_states"
+    assert "/tf" not in remappings
+
+
+def test_ros_arguments_name_a_file_with_the_parameters(settings):
+    learner = by_name(settings)["learner"]
+    words = ros_arguments(learner, settings)
+    assert "__node:=learner" in words
+    content = parameters.load_params_file(words[words.index("--params-file") + 1])
+    assert content["/**"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "node", "meant"),
+    [
+        ("/**", "/a1x/driver", True),
+        ("driver", "/a1x/driver", True),
+        ("/a1x/driver", "/a1x/driver", True),
+        ("/**/driver", "/left/a1x/driver", True),
+        ("/left/a1x/driver", "/a1x/driver", False),
+        ("drive", "/a1x/driver", False),
+    ],
+)
+def test_node_patterns_of_parameter_files(pattern, node, meant):
+    assert parameters.matches(pattern, node) is meant
+
+
+@pytest.mark.parametrize("text", ["policy: 3", "[1, 2]", "policy: {ros__parameters: 3}", "a: [", "\x00"])
+def test_a_damaged_parameter_file_is_named(tmp_path, text):
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="params_file .*p.yaml"):
+        parameters.load_params_file(str(file))
+
+
+def test_the_exact_name_wins_over_a_wildcard():
+    user = {"policy": {"rate": 5.0}, "/**": {"rate": 7.0, "seed": 1}}
+    assert parameters.overlay({"rate": 10.0}, user, "/policy") == {"rate": 5.0, "seed": 1}
+
+
+def test_metrics_survive_a_torn_last_row(tmp_path):
+    append_metrics(tmp_path, {"a": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"a": ')
+    assert list(read_metrics(tmp_path)) == [{"a": 1}]
+
+
+def test_the_summary_adds_sessions_and_takes_the_evaluation(settings):
+    folder = settings.folder
+    folder.mkdir()
+    rows = [
+        {"session": 1.0, "wall_s": 60.0, "cpu_s": 30.0, "peak_rss_mib": 900.0, "policy_weight_lag_s": 0.2},
+        {"session": 1.0, "wall_s": 120.0, "cpu_s": 90.0, "peak_rss_mib": 950.0, "policy_weight_lag_s": 0.5},
+        {"session": 2.0, "wall_s": 60.0, "cpu_s": 60.0, "peak_rss_mib": 940.0, "policy_weight_lag_s": 0.1,
+         "learner_state": "online", "learner_updates_per_s": 8.0, "learner_learner_step": 1234},
+    ]
+    for row in rows:
+        append_metrics(folder, row)
+    (folder / EVALUATION).write_text(json.dumps({"success_rate": 0.9, "success_ci": [0.8, 0.95], "episodes": 50}))
+    write_summary(settings)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["wall_minutes"] == 3.0
+    assert summary["cpu_minutes"] == 2.5
+    assert summary["peak_rss_mib"] == 950.0
+    assert summary["weight_lag_s"] == 0.5
+    assert summary["updates_per_s"] == 8.0
+    assert summary["learner_steps"] == 1234
+    assert (summary["success_rate"], summary["eval_episodes"]) == (0.9, 50)
+    assert summary["bc_success_rate"] is None
+
+
+def test_time_for_the_graph_leaves_the_evaluation_its_share(settings):
+    assert time_for_graph(settings) == 60 * 17
+    short = make_settings({"minutes": 4.0})
+    assert time_for_graph(short) == 60 * 4.0 * (1 - EVALUATION_SHARE)
+    assert time_for_graph(make_settings({"minutes": 4.0, "evaluation_episodes": 0})) == 240
+    assert time_for_graph(make_settings({})) == 0
+
+
+def test_without_resume_a_used_folder_is_refused(tmp_path):
+    (tmp_path / "bags" / "one").mkdir(parents=True)
+    with pytest.raises(ValueError, match="resume = False"):
+        prepare_folder(make_settings({"run_dir": str(tmp_path), "resume": False}))
+
+
+def test_locks_hold_against_another_and_end_with_their_context(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    settings.folder.mkdir()
+    with run_locks(settings), pytest.raises(AlreadyRunning, match="pushing"), run_locks(settings):
+        pass
+    with run_locks(settings):
+        pass
+
+
+def test_only_abandoned_transport_files_are_removed(tmp_path):
+    for name in ("fastrtps_1", "fastrtps_1_el", "fastrtps_2", "fastrtps_2_el", "fastrtps_3", "other"):
+        (tmp_path / name).write_text("x" * 4096)
+    holder = subprocess.Popen(
+        [sys.executable, "-SE", "-c", f"f = open({str(tmp_path / 'fastrtps_3')!r}); print(1, flush=True); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    with (tmp_path / "fastrtps_2_el").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert shared_memory.clean(tmp_path) == 2
+        assert sorted(os.listdir(tmp_path)) == ["fastrtps_2", "fastrtps_2_el", "fastrtps_3", "other"]
+    holder.communicate(b"\n", timeout=10)
+    assert shared_memory.clean(tmp_path) == 3
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_plain_progress_shows_every_number(tmp_path, capsys):
+    row = {"policy_episodes": 12, "policy_success_rate": 0.55, "learner_learner_step": 345, "rss_mib": 1500.0}
+    write_progress(tmp_path, row)
+    with progress.View("pushing", 10.0, headless=True) as view:
+        view.show(row)
+        view.show(row)  # within the period: nothing
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert "episodes 12" in lines[0]
+    assert "55%" in lines[0]
+    assert "updates/s -" in lines[0]
+
+
+def test_a_silent_node_is_said_to_be_silent():
+    line = progress.state_line({"policy_state": "running", "policy_age_s": 9.0, "learner_state": "waiting",
+                                "learner_waiting_for": "demonstrations: 3 of 20", "learner_age_s": 0.1})
+    assert "policy: running (silent 9 s)" in line
+    assert "learner: waiting for demonstrations: 3 of 20" in line
+    assert "world_model: starting" in line
+

@@ -7,7 +7,9 @@ from array import array
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -27,15 +29,21 @@ def camera_info(frame_id: str) -> CameraInfo:
     return info
 
 
+def make_publisher(node: Node, kind: type, topic: str, qos: QoSProfile) -> Publisher:
+    """A publisher without QoS events: the executor would pay for each of them on each of its 200 rounds a second."""
+    quiet = PublisherEventCallbacks(use_default_callbacks=False)
+    return node.create_publisher(kind, topic, qos, event_callbacks=quiet)
+
+
 class CameraPublisher:
     """Publishes image_raw (rgb8), camera_info and, while someone listens, image_raw/compressed (JPEG)."""
 
     def __init__(self, node: Node, view: str):
         base = f"{view}_camera/color"
         reliable = QoSProfile(depth=1)
-        self._image = node.create_publisher(Image, f"{base}/image_raw", reliable)
-        self._info = node.create_publisher(CameraInfo, f"{base}/camera_info", QoSProfile(depth=10))
-        self._jpeg = node.create_publisher(CompressedImage, f"{base}/image_raw/compressed", reliable)
+        self._image = make_publisher(node, Image, f"{base}/image_raw", reliable)
+        self._info = make_publisher(node, CameraInfo, f"{base}/camera_info", QoSProfile(depth=10))
+        self._jpeg = make_publisher(node, CompressedImage, f"{base}/image_raw/compressed", reliable)
         frame_id = f"{view}_camera_color_optical_frame"
         self._info_message = camera_info(frame_id)
         self._image_message = Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="rgb8")

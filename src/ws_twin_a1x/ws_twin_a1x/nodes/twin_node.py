@@ -7,7 +7,6 @@ import time
 import cv2
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -21,7 +20,7 @@ from ws_node.ros import OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_main
 from ws_rollouts.task import load_task
 from ws_twin_a1x.cameras import COLOR_OFFSET, VIEWS, camera_link
-from ws_twin_a1x.nodes.camera_publisher import CameraPublisher
+from ws_twin_a1x.nodes.camera_publisher import CameraPublisher, make_publisher
 from ws_twin_a1x.options import TwinNodeOptions
 from ws_twin_a1x.twin import ARM_JOINTS, TICK, Twin
 
@@ -50,17 +49,16 @@ class TwinNode(Node):
         self._publish_camera_frames()
         Diagnostics(self, self._report)
         self._rebase()
-        # a steady clock: the twin must not wait for the simulated time that it publishes itself
-        self.create_timer(TICK / max(1.0, self.options.real_time_factor), self._advance,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f"twin of task {self._task}, real-time factor {self.options.real_time_factor:g}")
 
     def _make_topics(self) -> None:
-        self._feedback = self.create_publisher(JointState, "hdas/feedback_arm", QoSProfile(depth=1))
-        self._gripper = self.create_publisher(JointState, "hdas/feedback_gripper", LATCHED)
-        self._state = self.create_publisher(TaskState, "task/state", QoSProfile(depth=1))
-        self._tf_static = self.create_publisher(TFMessage, "/tf_static", LATCHED)
-        self._clock_out = self.create_publisher(ClockMessage, "clock", 10) if self.options.publish_clock else None
+        self._feedback = make_publisher(self, JointState, "hdas/feedback_arm", QoSProfile(depth=1))
+        self._gripper = make_publisher(self, JointState, "hdas/feedback_gripper", LATCHED)
+        self._state = make_publisher(self, TaskState, "task/state", QoSProfile(depth=1))
+        self._tf_static = make_publisher(self, TFMessage, "/tf_static", LATCHED)
+        self._clock_out = None
+        if self.options.publish_clock:
+            self._clock_out = make_publisher(self, ClockMessage, "clock", QoSProfile(depth=10))
         self._cameras = {view: CameraPublisher(self, view) for view in VIEWS}
         self._feedback_message = JointState(name=[*ARM_JOINTS, "gripper_joint"])
         self._gripper_message = JointState(name=["gripper_joint"])
@@ -76,16 +74,25 @@ class TwinNode(Node):
         """Let simulated time go on from now."""
         self._wall_start, self._done = time.monotonic(), 0
 
-    def _advance(self) -> None:
+    def work(self) -> bool:
+        """Sleep until the next tick is due, then catch up; called between callbacks, one of which runs each time.
+
+        Not a timer: with one the executor builds its wait set two times a tick, which costs more than the physics.
+        """
         if self._paused:
-            return
-        due = int((time.monotonic() - self._wall_start) * self.options.real_time_factor / TICK) - self._done
+            return False
+        rate = self.options.real_time_factor / TICK
+        now = time.monotonic()
+        wait = self._wall_start + (self._done + 1) / rate - now
+        if wait > 0.0:
+            time.sleep(wait)
+            now += wait
+        due = int((now - self._wall_start) * rate + 1e-6) - self._done
         for _ in range(min(due, MAX_CATCH_UP)):
             self._tick()
-        self._done += min(due, MAX_CATCH_UP)
-        if due > MAX_CATCH_UP:
-            self._counts["late_ticks"] += due - MAX_CATCH_UP
-            self._rebase()
+        self._done += due
+        self._counts["late_ticks"] += max(0, due - MAX_CATCH_UP)
+        return True
 
     def _tick(self) -> None:
         self.twin.step(TICK)

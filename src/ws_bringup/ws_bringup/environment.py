@@ -16,9 +16,11 @@ def share(*parts: str) -> Path:
 
 def defaults() -> dict[str, str]:
     """Variables that every process gets unless the user has set them."""
+    profiles = str(share("config", "fastdds_shm.xml"))
     return {
         # 32 MiB of shared memory: with the default 512 KiB best-effort images are lost
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(share("config", "fastdds_shm.xml")),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profiles,  # Fast DDS 2, Jazzy
+        "FASTDDS_DEFAULT_PROFILES_FILE": profiles,   # Fast DDS 3, Kilted and later
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "MUJOCO_GL": "egl",      # renders without a screen
         "LP_NUM_THREADS": "0",   # Mesa draws in the caller's thread: its pool costs more than it gives

@@ -155,7 +155,7 @@ def test_commands_in_a_bunch_add_up_to_no_more_than_the_speed_limit(bench):
 
 
 def test_target_never_leads_the_arm_by_more_than_the_limit(bench):
-    b = bench(follow=0.0)  # blocked
+    b = bench(follow=0.0, max_lead=0.015)  # blocked
     b.run(0.25, SIDE)
     b.run(2.0, SIDE)
     state = b.relay.state()

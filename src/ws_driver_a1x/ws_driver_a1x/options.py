@@ -24,7 +24,9 @@ class RelayOptions:
                                       low=0.0, high=1.0)
     max_burst: float = option(0.2, "commands that arrive in a bunch move at most this long's worth of motion", unit="s",
                               low=0.02, high=1.0)
-    max_lead: float = option(0.015, "distance of the locked target from the measured tool; bounds a contact's force",
+    # The field keeps 10 to 15 mm, with steps of 3 to 5 mm. With steps of 12 mm a lead of 15 mm lets the twin do 3 to 8
+    # mm a step, unevenly; 30 mm lets it do 11.5, evenly.
+    max_lead: float = option(0.03, "distance of the locked target from the measured tool; bounds a contact's force",
                              unit="m", low=0.002, high=0.05)
     floor: float = option(0.07, "lowest height of gripper_link; fingertips reach 0.078 m further", unit="m",
                           low=0.0, high=1.0)
@@ -40,10 +42,14 @@ class RelayOptions:
                                       low=2.0, high=20.0)
     measured_margin: float = option(3.0, "measured joints may lie this far outside the URDF's limits", unit="deg",
                                     low=2.0, high=10.0)
+    linear_acceleration: float = option(1.5, "of the streamed tool, each axis", unit="m/s2", low=0.05, high=5.0)
+    linear_jerk: float = option(20.0, "of the streamed tool, each axis", unit="m/s3", low=0.5, high=200.0)
+    angular_acceleration: float = option(4.0, "of the streamed tool, each axis", unit="rad/s2", low=0.1, high=15.0)
+    angular_jerk: float = option(40.0, "of the streamed tool, each axis", unit="rad/s3", low=1.0, high=500.0)
     joint_speed: tuple[float, ...] = option((1.0, 1.0, 1.0, 1.5, 1.5, 1.5), "of the streamed joints", unit="rad/s",
                                             low=0.05, high=3.0)
-    joint_acceleration: float = option(4.0, "of the streamed joints", unit="rad/s2", low=0.1, high=15.0)
-    joint_jerk: float = option(30.0, "of the streamed joints", unit="rad/s3", low=1.0, high=500.0)
+    joint_acceleration: float = option(4.0, "of joint moves: reset and hold", unit="rad/s2", low=0.1, high=15.0)
+    joint_jerk: float = option(30.0, "of joint moves: reset and hold", unit="rad/s3", low=1.0, high=500.0)
     speed_cap: tuple[float, ...] = option((1.5, 1.5, 1.5, 2.0, 2.0, 2.0), "sent with each target; never zero",
                                           unit="rad/s", low=0.1, high=3.0)
     reset_speed: float = option(0.6, "of each joint on the way to the reset joints", unit="rad/s", low=0.05, high=0.8)

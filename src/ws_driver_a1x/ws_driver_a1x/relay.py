@@ -1,7 +1,7 @@
 """The safety relay: everything between a delta command and a joint target for the arm. Pure; time is passed in.
 
 Order: freshness, finiteness and shape, step and rate, lead over the measured tool, box and floor, inverse kinematics
-with its guards, soft joint limits, jerk-limited stream. It is locked until enabled.
+with its guards, soft joint limits, jerk-limited motion. It is locked until enabled.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ws_driver_a1x.kinematics import Kinematics
+from ws_driver_a1x.motion import ArmMotion, Refused
 from ws_driver_a1x.options import RelayOptions
 from ws_driver_a1x.rotations import rotation_vector
-from ws_driver_a1x.stream import JointStream
 from ws_driver_a1x.target import LockedTarget
 from ws_rollouts.episode import TOOL_DOWN
 from ws_rollouts.task import Task
 
 LOCKED, ACTIVE, HOLD, RESETTING, FAULT = range(5)  # as ServoState.MODE_*
 MODE_NAMES = ("locked", "active", "hold", "resetting", "fault")
-PATH_SAMPLES = 24  # of a reset's way, checked against the floor
-
-
-class Refused(Exception):
-    """A request that the relay does not follow in its present mode; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Relay:
         self.mode, self.reason = LOCKED, "not enabled"
         self.accepted = self.rejected = 0
         self._target = LockedTarget(self.kinematics, options, task.workspace_low, task.workspace_high)
-        self._stream = JointStream(options.joint_acceleration, options.joint_jerk)
+        self._motion = ArmMotion(self.kinematics, options)
         self._joints = self._joint_velocity = self._effort = None
         self._feedback_time = self._command_time = self._now = -math.inf
         self._latched = self._held = False
@@ -109,7 +104,7 @@ class Relay:
                 self._latch(now)
             self.mode, self.reason = ACTIVE, ""
         self.reason = self._target.move(linear, angular, self.kinematics.forward(self._joints)[0], now)
-        if self.reason or not self._stream.aim(self._target.joints, self.options.joint_speed):
+        if self.reason or not self._motion.go_to_pose(self._target.position, self._target.rotation):
             self.rejected += 1
         else:
             self.accepted += 1
@@ -133,7 +128,6 @@ class Relay:
         self._held = False
         if self.mode == LOCKED:
             self._gripper_target = self._opening
-            self._stream.start(self._joints)
             self._latch(self._now)
             self._activate(self._now)
 
@@ -154,10 +148,7 @@ class Relay:
             raise Refused("no fresh arm feedback")
         if not self._latched:
             self._latch(self._now)
-        before = self._stream.goal
-        if not self._stream.aim(joints, [self.options.reset_speed] * 6) or self._goes_low():
-            self._stream.aim(before, self.options.joint_speed)
-            raise Refused("the way to the reset joints goes below the floor")
+        self._motion.go_to_joints(joints, [self.options.reset_speed] * 6, self.options.floor)
         if self.task.gripper == "fixed":
             self._gripper_target = self.task.gripper_opening
         self.mode, self.reason = RESETTING, "moving to the reset joints"
@@ -187,7 +178,7 @@ class Relay:
         if not self._latched:
             self._latch(now)
         self._watch(now)
-        position = self._stream.advance(duration)
+        position = self._motion.advance(duration)
         return Target(position.copy(), np.array(self.options.speed_cap), 100.0 * self._gripper_target)
 
     _now_tick = math.inf
@@ -223,19 +214,22 @@ class Relay:
         return now - self._feedback_time <= self.options.feedback_timeout
 
     def _watch(self, now: float) -> None:
-        lagging = np.max(np.abs(self._stream.position - self._joints)) > self.options.max_lag
+        lagging = np.max(np.abs(self._motion.position - self._joints)) > self.options.max_lag
         self._lag_since = min(self._lag_since, now) if lagging else math.inf
         if self.mode != HOLD and now - self._lag_since > self.options.max_lag_time:
             self._hold("blocked: joints do not follow")
+        elif self._motion.off_path:
+            self._hold("joints left the tool's path")
+            self._latch(now)
         elif self.mode == ACTIVE and now - self._command_time > self.options.command_timeout:
             self._hold("no fresh command")
         elif self.mode == RESETTING:
             self._watch_reset(now)
 
     def _watch_reset(self, now: float) -> None:
-        near = np.max(np.abs(self._stream.goal - self._joints)) < self.options.reset_tolerance
-        if self._stream.done and near and np.max(np.abs(self._joint_velocity)) < self.options.reset_settle_speed:
-            self._target.latch(self._stream.goal, now)
+        near = np.max(np.abs(self._motion.joint_goal - self._joints)) < self.options.reset_tolerance
+        if self._motion.done and near and np.max(np.abs(self._joint_velocity)) < self.options.reset_settle_speed:
+            self._target.latch(self._motion.joint_goal, now)
             self._activate(now)
         elif now - self._reset_since > self.options.reset_timeout:
             self._hold("reset took too long")
@@ -254,19 +248,16 @@ class Relay:
         keep = self._target.rotation if self._latched else None
         self._target.latch(self._joints, now, keep)
         if not self._latched:
-            self._stream.start(self._joints)
-        self._stream.aim(self._target.joints, self.options.joint_speed)
+            self._motion.start(self._joints)
+        in_tool_space = self._motion.in_tool_space and not self._motion.off_path
+        if not in_tool_space or not self._motion.go_to_pose(self._target.position, self._target.rotation):
+            self._motion.go_to_joints(self._target.joints, self.options.joint_speed)
         self._latched = True
 
     def _fault(self, reason: str) -> None:
         if self.mode != FAULT:
             self.mode, self.reason = FAULT, reason
         self._latched = self._held = False
-
-    def _goes_low(self) -> bool:
-        path = self._stream.path(PATH_SAMPLES)
-        heights = np.array([self.kinematics.forward(joints)[0][2] for joints in path])
-        return bool(heights.min() < min(self.options.floor, heights[0]) - 1e-3)
 
     def _count_same(self, arrays) -> None:
         old = (self._joints, self._joint_velocity, self._effort)

@@ -1,4 +1,4 @@
-"""Streams joint positions to a goal within limits of speed, acceleration and jerk (ruckig, time-optimal)."""
+"""Streams a point to a goal within limits of speed, acceleration and jerk (ruckig, time-optimal)."""
 
 from __future__ import annotations
 
@@ -8,45 +8,60 @@ import numpy as np
 from ruckig import InputParameter, Result, Ruckig, RuckigError, Synchronization, Trajectory
 
 
-class JointStream:
-    """A point that moves on its own clock. Arrays (n,) rad, rad/s, rad/s2; limits hold for every sample."""
+class Stream:
+    """A point that moves on its own clock; arrays (n,). Its limits hold for every sample.
 
-    def __init__(self, acceleration: float, jerk: float, joints: int = 6):
-        self._planner = Ruckig(joints)
-        self._input = InputParameter(joints)
-        self._input.max_acceleration = [acceleration] * joints
-        self._input.max_jerk = [jerk] * joints
-        self._input.target_velocity = self._input.target_acceleration = [0.0] * joints
-        self._input.synchronization = Synchronization.Time
-        self._trajectory: Trajectory | None = None
-        self._time = 0.0
-        self.start(np.zeros(joints))
+    `together`: all coordinates arrive at once. Otherwise each hurries alone, and then none ever overshoots.
+    """
 
-    def start(self, joints: np.ndarray) -> None:
-        """Stand still at `joints`."""
-        self._trajectory = None
-        self.position = np.array(joints, float)
-        self.velocity = np.zeros_like(self.position)
-        self.acceleration = np.zeros_like(self.position)
-        self.goal = self.position.copy()
+    def __init__(self, acceleration: Sequence[float], jerk: Sequence[float], together: bool):
+        n = len(acceleration)
+        self._planner, self._input = Ruckig(n), InputParameter(n)
+        self._input.max_acceleration, self._input.max_jerk = list(acceleration), list(jerk)
+        self._input.target_velocity = self._input.target_acceleration = [0.0] * n
+        self._input.synchronization = Synchronization.Time if together else Synchronization.No
+        self._limit = np.array(acceleration)
+        self.start(np.zeros(n))
 
-    def aim(self, joints: np.ndarray, speed: Sequence[float]) -> bool:
-        """Head for `joints` from the present motion; False leaves the old course as it was."""
+    def start(self, position: np.ndarray, velocity: np.ndarray | None = None,
+              acceleration: np.ndarray | None = None) -> None:
+        """Be at `position`, at rest or in the given motion."""
+        self._trajectory, self._time = None, 0.0
+        self.position = self.goal = np.array(position, float)
+        still = np.zeros_like(self.position)
+        self.velocity = still if velocity is None else np.array(velocity, float)
+        self.acceleration = still if acceleration is None else np.clip(acceleration, -self._limit, self._limit)
+
+    def plan(self, goal: np.ndarray, speed: Sequence[float]) -> Trajectory | None:
+        """A way from the present motion to rest at `goal`; None where there is none."""
         self._input.max_velocity = list(speed)
         self._input.current_position = self.position.tolist()
         self._input.current_velocity = self.velocity.tolist()
         self._input.current_acceleration = self.acceleration.tolist()
-        self._input.target_position = np.asarray(joints, float).tolist()
+        self._input.target_position = np.asarray(goal, float).tolist()
         trajectory = Trajectory(len(self.position))
         try:
             result = self._planner.calculate(self._input, trajectory)
         except RuckigError:
-            return False
-        if result not in (Result.Working, Result.Finished):
-            return False
-        self._trajectory, self._time = trajectory, 0.0
-        self.goal = np.array(joints, float)
-        return True
+            return None
+        return trajectory if result in (Result.Working, Result.Finished) else None
+
+    def follow(self, trajectory: Trajectory, goal: np.ndarray) -> None:
+        """Take the way that `plan` found to `goal`."""
+        self._trajectory, self._time, self.goal = trajectory, 0.0, np.array(goal, float)
+
+    def aim(self, goal: np.ndarray, speed: Sequence[float]) -> bool:
+        """Plan and follow; False leaves the old course as it was."""
+        trajectory = self.plan(goal, speed)
+        if trajectory is not None:
+            self.follow(trajectory, goal)
+        return trajectory is not None
+
+    def peek(self, duration: float) -> np.ndarray:
+        """The position in `duration` s."""
+        if self._trajectory is None:
+            return self.position
+        return np.array(self._trajectory.at_time(self._time + duration)[0])
 
     def advance(self, duration: float) -> np.ndarray:
         """Move on by `duration` s; the position then, (n,)."""
@@ -61,9 +76,7 @@ class JointStream:
     def done(self) -> bool:
         return self._trajectory is None
 
-    def path(self, samples: int) -> np.ndarray:
-        """The way still ahead, (samples, n)."""
-        if self._trajectory is None:
-            return np.tile(self.position, (samples, 1))
-        times = np.linspace(self._time, self._trajectory.duration, samples)
-        return np.array([self._trajectory.at_time(t)[0] for t in times])
+
+def samples(trajectory: Trajectory, count: int) -> np.ndarray:
+    """Positions along a trajectory, (count, n)."""
+    return np.array([trajectory.at_time(t)[0] for t in np.linspace(0.0, trajectory.duration, count)])

@@ -17,4 +17,4 @@ else
 fi
 export PATH="$venv/bin:$PATH"
 exec "$venv/bin/colcon" build --symlink-install --base-paths "${base_paths[@]}" --metas colcon.meta \
-    --event-handlers console_cohesion- "$@"
+    --event-handlers console_cohesion- "$@" 2> >(grep -v "any .local_setup" >&2) # wheels have none, and need none

@@ -136,6 +136,13 @@ def test_delivery_counts_what_the_stamps_show():
     assert delivery.counts == (90, 100)
 
 
+def test_delivery_trusts_sequence_numbers_and_forgives_a_restart():
+    delivery = Delivery(15.0)
+    for i, sequence in enumerate([1, 2, 4, 5, 1, 2]):
+        delivery.add(round((100 + 0.1 * i) * 1e9), sequence)
+    assert delivery.counts == (6, 8)  # one lost; at the restart the stamps decide: 0.1 s is time for two
+
+
 def test_window_keeps_its_span():
     window = Window(10.0)
     assert window.percentiles(50, 99) == [0.0, 0.0]

@@ -45,17 +45,17 @@ class Feed:
         self._sample: np.ndarray | None = None
         self._changed = (0.0, None)  # when the picture last changed, and where the gripper was then
 
-    def offer(self, now: float, stamp: int, image: tuple, position: np.ndarray | None) -> bool:
+    def offer(self, now: float, stamp: int, image: tuple, position: np.ndarray | None, sequence: int = 0) -> bool:
         """Take a frame if it is good.
 
         `now` monotonic s; `stamp` ns; `image` = encoding, width, height, step, data as in sensor_msgs/Image;
-        `position` (3,) m of the gripper if known, for the freeze check.
+        `position` (3,) m of the gripper if known, for the freeze check; `sequence` its publisher's number, 0 unknown.
         """
         alive = now - self._received <= self._options.age
         if alive and stamp <= self.stamp:  # after a silence any stamp may come: the clock may have been set back
             self.dropped += 1
             return False
-        self.delivery.add(stamp)
+        self.delivery.add(stamp, sequence)
         try:
             frame = image_view(*image, (self._options.width, self._options.height))
             sample = frame.reshape(-1)[::_SAMPLE]

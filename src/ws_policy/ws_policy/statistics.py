@@ -29,23 +29,27 @@ class Window:
 
 
 class Delivery:
-    """Frames received over frames due, by the gaps between their stamps, in the last `span` seconds.
+    """Frames received over frames due, in the last `span` seconds.
 
-    A gap of more than `outage` seconds is the camera's own silence, not a loss, and is left out.
+    Due are as many as the publisher's sequence numbers tell, where the transport passes them on; else as many
+    as fit into the gaps between the stamps. A gap of more than `outage` seconds is the camera's own silence or
+    its restart, not a loss, and is left out.
     """
 
     def __init__(self, rate: float, span: float = 60.0, outage: float = 2.0):
         self._rate, self._span, self._outage = rate, span, outage
         self._due: deque[tuple[int, int]] = deque()  # (stamp ns, frames due since the one before)
-        self._last = 0
+        self._last, self._sequence = 0, 0
 
-    def add(self, stamp: int) -> None:
-        """Take the stamp (ns) of a frame that came."""
+    def add(self, stamp: int, sequence: int = 0) -> None:
+        """Take the stamp (ns) and the sequence number (0: unknown) of a frame that came."""
         gap = (stamp - self._last) * 1e-9
-        self._last = stamp
-        if not 0 < gap < self._outage:
-            gap = 0.0
-        self._due.append((stamp, max(1, round(gap * self._rate))))
+        due = 1
+        if 0 < gap < self._outage:
+            known = 0 < self._sequence < sequence
+            due = sequence - self._sequence if known else max(1, round(gap * self._rate))
+        self._last, self._sequence = stamp, sequence
+        self._due.append((stamp, due))
         while abs(stamp - self._due[0][0]) > self._span * 1e9:
             self._due.popleft()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +77,8 @@ class PolicyNode(Node):
         self._warm_up()
         self._forget()
         self._connect(episode)
+        gc.collect()
+        gc.freeze()  # torch's many objects live as long as the node: a collection that visits them delays a step
 
     def _warm_up(self) -> None:
         size = self._task.image_size
@@ -161,7 +164,7 @@ class PolicyNode(Node):
         for view, images in self._images.items():
             for message in images.take():
                 self._cameras.feeds[view].offer(now, messages.from_time(message.header.stamp),
-                                                messages.image_fields(message), position)
+                                                messages.image_fields(message), position, images.sequence)
 
     # One tick
 

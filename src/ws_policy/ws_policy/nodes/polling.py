@@ -31,6 +31,7 @@ class Poll:
 
     def __init__(self, node: Node, kind: type, topic: str, depth: int):
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.sequence = 0  # publisher's number of the message taken last, 0 where the transport has none
         self._depth = depth
         self._subscription = node.create_subscription(kind, topic, lambda _: None, qos, callback_group=_Never())
 
@@ -42,4 +43,6 @@ class Poll:
                 taken = handle.take_message(self._subscription.msg_type, False)
                 if taken is None:
                     return
-                yield taken[0]
+                message, info = taken
+                self.sequence = info.get("publication_sequence_number") or 0
+                yield message

@@ -58,7 +58,7 @@ class RelayOptions:
     reset_settle_speed: float = option(0.05, "measured speed of each joint below which a reset is done", unit="rad/s",
                                        low=0.005, high=1.0)
     reset_timeout: float = option(15.0, "a reset that takes longer ends in hold", unit="s", low=1.0, high=60.0)
-    max_lag: float = option(0.25, "a joint this far behind its target for max_lag_time is blocked: hold", unit="rad",
+    max_lag: float = option(0.3, "a joint this far behind its target for max_lag_time is blocked: hold", unit="rad",
                             low=0.05, high=1.0)
     max_lag_time: float = option(0.3, "see max_lag", unit="s", low=0.05, high=5.0)
     max_tick: float = option(0.05, "longest time that one tick advances the stream, however late it comes", unit="s",

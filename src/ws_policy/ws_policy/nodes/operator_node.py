@@ -52,7 +52,7 @@ class OperatorNode(Node):
 
     def _on_status(self, status: PolicyStatus) -> None:
         self._success_rate = status.success_rate
-        if status.waiting_for == WAIT_DEMONSTRATION:
+        if status.waiting_for.startswith(WAIT_DEMONSTRATION):  # what went wrong before may follow
             if not self._operator.driving:
                 self._operator.begin(demonstration=True)
         elif status.state != "running":

@@ -15,8 +15,8 @@ PLAIN_PERIOD = 10.0  # s between two plain lines
 # title, key of progress.json, format
 CELLS = (
     ("episodes", "policy_episodes", "{:.0f}"),
-    ("demonstrations", "learner_demonstrations", "{:.0f}"),
-    ("real steps", "learner_online_transitions", "{:.0f}"),
+    ("demonstrations", "policy_demonstrations", "{:.0f}"),
+    ("real steps", "policy_env_steps", "{:.0f}"),
     ("learner steps", "learner_learner_step", "{:.0f}"),
     ("success, last 20", "policy_success_rate", "{:.0%}"),
     ("interventions", "policy_intervention_rate", "{:.1%}"),

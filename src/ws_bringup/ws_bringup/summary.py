@@ -14,12 +14,12 @@ EVALUATION = "evaluation.json"
 BASELINE = "evaluation_bc.json"
 CHECKPOINT_WEIGHTS = Path("checkpoints", "policy.safetensors")
 
-# name in the summary -> key of the last row of metrics.jsonl that has it
+# name in the summary -> key of the last row of metrics.jsonl that has it; the policy counts over all sessions of a run
 _LAST = {
-    "env_steps": "learner_online_transitions",
+    "env_steps": "policy_env_steps",
     "learner_steps": "learner_learner_step",
-    "episodes": "learner_episodes",
-    "demos": "learner_demonstrations",
+    "episodes": "policy_episodes",
+    "demos": "policy_demonstrations",
     "training_success_rate": "policy_success_rate",
     "intervention_rate": "policy_intervention_rate",
     "control_period_p50_ms": "policy_control_period_p50_ms",

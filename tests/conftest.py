@@ -1,0 +1,49 @@
+"""Shared by the whole-system tests: the transport that the graph uses, and graphs that end with their module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from graph import Graph, free_domain
+from probe import Probe
+
+from ws_bringup.environment import defaults
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _transport():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in defaults().items():
+            if "FAST" in name or name.startswith("ROS_"):
+                patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def make_graph(tmp_path_factory):
+    """A started graph; all of them end with the module."""
+    graphs = []
+
+    def make(*arguments: str, folder: Path | None = None, **options) -> Graph:
+        graph = Graph(folder or tmp_path_factory.mktemp("graph") / "run", free_domain(), *arguments, **options)
+        graphs.append(graph)
+        return graph.start()
+
+    yield make
+    for graph in graphs:
+        graph.close()
+
+
+@pytest.fixture(scope="module")
+def make_probe():
+    """A probe in a graph's domain; all of them end with the module."""
+    probes = []
+
+    def make(graph: Graph, namespace: str = "/") -> Probe:
+        probes.append(Probe(graph, namespace))
+        return probes[-1]
+
+    yield make
+    for probe in probes:
+        probe.close()

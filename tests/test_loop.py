@@ -36,8 +36,9 @@ def held(probe):
     probe.wait_for(lambda: probe.servo.last and any(probe.servo.last.position), 30.0, "the driver with feedback")
     for service in ("enable", "hold"):
         assert probe.call(f"a1x/driver/{service}").success
-    probe.wait_for(lambda: probe.status.last and "asked to hold" in probe.status.last.waiting_for, 30.0, "a try refused")
-    started = probe.status.last.waiting_for, probe.steps.last, probe.servo.last.mode
+    waiting = probe.wait_for(lambda: next((m.content.waiting_for for m in probe.status.update()
+                                           if "asked to hold" in m.content.waiting_for), None), 30.0, "a try refused")
+    started = waiting, probe.steps.last, probe.servo.last.mode
     assert probe.call("a1x/driver/enable").success
     return started
 

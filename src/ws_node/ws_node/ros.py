@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -65,12 +66,15 @@ def _add_range(descriptor: ParameterDescriptor, field: dataclasses.Field) -> Non
 class Diagnostics:
     """Publishes one DiagnosticStatus a second on /diagnostics.
 
-    `report` returns (level, message, values); values are shown as text.
+    `report` returns (level, message, values); values are shown as text. `stamp` tells the time, else the node's clock.
     """
 
-    def __init__(self, node: Node, report: Callable[[], tuple[bytes, str, dict]]):
+    def __init__(
+        self, node: Node, report: Callable[[], tuple[bytes, str, dict]], stamp: Callable[[], Time] | None = None
+    ):
         self._node = node
         self._report = report
+        self._stamp = stamp or (lambda: node.get_clock().now().to_msg())
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         node.create_timer(1.0, self._publish)
 
@@ -81,7 +85,7 @@ class Diagnostics:
         )
         status.values = [KeyValue(key=k, value=str(v)) for k, v in values.items()]
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        array.header.stamp = self._stamp()
         self._publisher.publish(array)
 
 

@@ -47,7 +47,7 @@ class TwinNode(Node):
         self._counts = {"late_ticks": 0, "dropped_commands": 0, "commands": 0}
         self._make_topics()
         self._publish_camera_frames()
-        Diagnostics(self, self._report)
+        Diagnostics(self, self._report, self._stamp)
         self._rebase()
         self.get_logger().info(f"twin of task {self._task}, real-time factor {self.options.real_time_factor:g}")
 

@@ -211,6 +211,19 @@ def test_faults_are_left_to_a_person():
     world.until("running")
 
 
+def test_a_driver_that_falls_silent_at_fault_is_waited_for_by_name():
+    world = World()
+    world.mode = FAULT
+    for _ in range(20):
+        world.tick()
+    world.silent = "driver"
+    for _ in range(20):
+        world.tick()
+    assert "servo/state of the driver" in world.machine.waiting_for and "went silent" in world.machine.waiting_for
+    world.silent, world.mode = "", LOCKED
+    world.until("running")
+
+
 @pytest.mark.parametrize("service", ["enable", "reset", "scene"])
 def test_lost_and_refused_calls_are_tried_again(service):
     world = World(call_timeout=1.0)

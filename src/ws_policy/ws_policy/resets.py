@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -65,6 +66,14 @@ class Request:
     name: str  # "enable", "reset" or "scene"
 
 
+class _Need(enum.IntEnum):
+    """What must hold of the driver during a wait, or the sequence starts over; each includes the one before."""
+
+    NOTHING = enum.auto()
+    STATE = enum.auto()  # servo/state comes
+    ENABLED = enum.auto()  # neither locked nor at fault
+
+
 class _Again(Exception):
     """This try failed; start over after a pause."""
 
@@ -124,8 +133,8 @@ class ResetSequence:
         self._person_ready = True
 
     def _sequence(self) -> Iterator[None]:
-        yield from self._wait("servo/state of the driver", self._servo_fresh, guarded=False, waiting=True)
-        yield from self._wait(self._fault, lambda: self._mode != FAULT, guarded=False, waiting=True)
+        yield from self._wait("servo/state of the driver", self._servo_fresh, need=_Need.NOTHING, waiting=True)
+        yield from self._wait(self._fault, lambda: self._mode != FAULT, need=_Need.STATE, waiting=True)
         yield from self._unlock()
         yield from self._call("reset")
         asked = self._inputs.now
@@ -142,8 +151,8 @@ class ResetSequence:
         if self._mode != LOCKED:
             return
         if self.options.auto_enable:
-            yield from self._call("enable", guarded=False)
-        yield from self._wait("the driver to be enabled", lambda: self._mode != LOCKED, guarded=False,
+            yield from self._call("enable", need=_Need.STATE)
+        yield from self._wait("the driver to be enabled", lambda: self._mode != LOCKED, need=_Need.STATE,
                               waiting=not self.options.auto_enable,
                               limit=self.options.call_timeout if self.options.auto_enable else math.inf)
 
@@ -170,14 +179,13 @@ class ResetSequence:
         *,
         limit: float = math.inf,
         waiting: bool = False,
-        guarded: bool = True,
+        need: _Need = _Need.ENABLED,
     ) -> Iterator[None]:
-        """Until `ready`. Past `limit` s the sequence starts over; a guarded wait also does when the driver is lost."""
+        """Until `ready`. The sequence starts over past `limit` s, or when `need` is no longer met."""
         since = self._inputs.now
         self.waiting = waiting
         while True:
-            if guarded:
-                self._guard()
+            self._check(need)
             if ready():
                 self.overdue = False
                 return
@@ -188,12 +196,12 @@ class ResetSequence:
             self.overdue = waited > self.options.patience
             yield
 
-    def _call(self, name: str, guarded: bool = True) -> Iterator[None]:
+    def _call(self, name: str, need: _Need = _Need.ENABLED) -> Iterator[None]:
         self._token += 1
         self._answer = None
         self._request = Request(self._token, name)
         yield from self._wait(f"service {name}", lambda: self._answer is not None, limit=self.options.call_timeout,
-                              guarded=guarded)
+                              need=need)
         accepted, message = self._answer
         if not accepted:
             raise _Again(f"service {name} refused: {message}")
@@ -204,10 +212,10 @@ class ResetSequence:
             yield
         yield from then
 
-    def _guard(self) -> None:
-        if not self._servo_fresh():
+    def _check(self, need: _Need) -> None:
+        if need >= _Need.STATE and not self._servo_fresh():
             raise _Again("servo/state went silent")
-        if self._mode in (FAULT, LOCKED):
+        if need >= _Need.ENABLED and self._mode in (FAULT, LOCKED):
             word = "at fault" if self._mode == FAULT else "locked"
             raise _Again(f"the driver is {word}: {self._inputs.servo.reason}")
 

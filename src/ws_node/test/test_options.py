@@ -38,16 +38,23 @@ def test_values_take_the_type_of_their_option():
         ({"count": True}, "count = True: must be int"),
         ({"gate": 1}, "gate = 1: must be bool"),
         ({"robot": "ur5"}, r"robot = 'ur5': must be one of twin, a1x \(which robot\)"),
-        ({"corner": [0.0, 0.0]}, r"corner = \[0.0, 0.0\]: must be tuple"),
-        ({"corner": [0.0, 0.0, 2.0]}, "corner = 2.0: must be in -1 .. 1"),
-        ({"corner": "abc"}, "corner = 'abc': must be tuple"),
-        ({"corner": [0.0, 0.0, "x"]}, "corner = .*: must be tuple"),
+        ({"corner": [0.0, 0.0]}, r"corner = \[0.0, 0.0\]: must be 3 numbers"),
+        ({"corner": [0.0, 0.0, 2.0]}, r"corner = \[0.0, 0.0, 2.0\]: must be in -1 .. 1"),
+        ({"corner": "abc"}, "corner = 'abc': must be 3 numbers"),
+        ({"corner": 1.0}, "corner = 1.0: must be 3 numbers"),
+        ({"corner": [0.0, 0.0, "x"]}, "corner = .*: must be 3 numbers"),
+        ({"corner": [0.0, 0.0, True]}, "corner = .*: must be 3 numbers"),
         ({"speed": 1.0}, "unknown option 'speed'; known are corner, count, gate, rate, robot"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(values, message):
     with pytest.raises(ValueError, match=message):
         build(Example, values)
+
+
+def test_a_prefix_stands_before_the_name():
+    with pytest.raises(ValueError, match=r"^camera\.rate = 0.5: must be in 1 .. 50"):
+        build(Example, {"rate": 0.5}, "camera.")
 
 
 @given(st.floats(allow_nan=True) | st.integers() | st.text() | st.booleans() | st.none())

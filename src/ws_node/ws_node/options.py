@@ -28,16 +28,20 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """Make a checked `cls` from loosely typed values (YAML, command line, ROS parameters).
 
-    Raises ValueError that names the option, the value and what is allowed.
+    Raises ValueError that names the option (with `prefix` before it), the value and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{cls.__name__}: unknown option {unknown[0]!r}; known are {', '.join(sorted(fields))}")
-    return cls(**{name: _checked(fields[name], value) for name, value in values.items()})
+    try:
+        checked = {name: _checked(fields[name], value) for name, value in values.items()}
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
+    return cls(**checked)
 
 
 def describe(field: dataclasses.Field) -> str:
@@ -59,8 +63,9 @@ def _allowed(field: dataclasses.Field) -> str:
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     kind = _KINDS[_type_name(field)]
     value = _converted(field, kind, value)
-    for element in value if kind is tuple else (value,):
-        _check_range(field, element)
+    if not all(_allows(field, element) for element in (value if kind is tuple else (value,))):
+        shown = list(value) if kind is tuple else value
+        raise ValueError(f"{field.name} = {shown!r}: must be {_allowed(field)} ({field.metadata['description']})")
     return value
 
 
@@ -71,25 +76,26 @@ def _type_name(field: dataclasses.Field) -> str:
 
 
 def _converted(field: dataclasses.Field, kind: type, value: Any) -> Any:
-    wrong = ValueError(f"{field.name} = {value!r}: must be {_type_name(field)} ({describe(field)})")
     if kind is tuple:
-        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-            raise wrong
-        value = tuple(value)
-        if len(value) != len(field.default) or any(isinstance(v, (str, bool)) for v in value):
-            raise wrong
-        return tuple(float(v) for v in value)
+        return _numbers(field, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise wrong
+    raise ValueError(f"{field.name} = {value!r}: must be {_type_name(field)} ({describe(field)})")
 
 
-def _check_range(field: dataclasses.Field, value: Any) -> None:
+def _numbers(field: dataclasses.Field, value: Any) -> tuple[float, ...]:
+    size = len(field.default)
+    if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):
+        value = list(value)  # ROS hands over arrays
+        if len(value) == size and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
+            return tuple(float(v) for v in value)
+    raise ValueError(f"{field.name} = {value!r}: must be {size} numbers ({describe(field)})")
+
+
+def _allows(field: dataclasses.Field, value: Any) -> bool:
     meta = field.metadata
-    if meta["choices"] and value not in meta["choices"]:
-        raise ValueError(f"{field.name} = {value!r}: must be {_allowed(field)} ({meta['description']})")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and not meta["low"] <= value <= meta["high"]:  # NaN fails too
-        raise ValueError(f"{field.name} = {value!r}: must be {_allowed(field)} ({meta['description']})")
+    if meta["choices"]:
+        return value in meta["choices"]
+    return isinstance(value, (bool, str)) or meta["low"] <= value <= meta["high"]  # NaN is refused too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from ws_node.options import build, describe
 
 T = TypeVar("T")
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_REFUSALS = (ValueError, FileNotFoundError, PermissionError)  # of a node that is made: something it was given is wrong
 
 
 def declare(node: Node, cls: type[T], prefix: str = "") -> T:
@@ -28,39 +30,28 @@ def declare(node: Node, cls: type[T], prefix: str = "") -> T:
 
     Raises ValueError that names the parameter, the value and what is allowed.
     """
-    values = {}
+    given = {}
     for field in dataclasses.fields(cls):
-        default = list(field.default) if isinstance(field.default, tuple) else field.default
-        # dynamic typing, so that a wrong type reaches our own check and its message
-        descriptor = ParameterDescriptor(description=describe(field), read_only=True, dynamic_typing=True)
-        _add_range(descriptor, field)
-        values[field.name] = _declared(node, prefix + field.name, default, descriptor)
-    return build(cls, values)
+        override = node._parameter_overrides.get(prefix + field.name)
+        if override is not None and override.type_ != Parameter.Type.NOT_SET:
+            given[field.name] = override.value
+    options = build(cls, given, prefix)  # before rclpy's own check, which says less
+    for field in dataclasses.fields(cls):
+        value = getattr(options, field.name)
+        value = list(value) if isinstance(value, tuple) else value
+        node.declare_parameter(prefix + field.name, value, _descriptor(field), ignore_override=True)
+    return options
 
 
-def _declared(node: Node, name: str, default, descriptor: ParameterDescriptor):
-    override = node._parameter_overrides.get(name)  # checked by build(), with a better message
-    if override is not None and override.type_ != Parameter.Type.NOT_SET:
-        node.declare_parameter(
-            name,
-            override.value,
-            ParameterDescriptor(description=descriptor.description, read_only=True, dynamic_typing=True),
-            ignore_override=True,
-        )
-        return override.value
-    return node.declare_parameter(name, default, descriptor).value
-
-
-def _add_range(descriptor: ParameterDescriptor, field: dataclasses.Field) -> None:
+def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
     low, high = field.metadata["low"], field.metadata["high"]
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):
-        return
-    if isinstance(field.default, bool):
-        return
-    if isinstance(field.default, int):
-        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
-    elif isinstance(field.default, float):
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    descriptor = ParameterDescriptor(description=describe(field), read_only=True)
+    bounded = math.isfinite(low) and math.isfinite(high)
+    if bounded and type(field.default) is int:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    elif bounded and type(field.default) is float:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    return descriptor
 
 
 class Diagnostics:
@@ -89,64 +80,68 @@ class Diagnostics:
         self._publisher.publish(array)
 
 
-class UnknownParameter(ValueError):
-    """A parameter was given that the node does not have."""
-
-
 def refuse_unknown_parameters(node: Node) -> None:
-    """Raises UnknownParameter for a given parameter that nobody declared: most often a slip of the pen."""
+    """Raises ValueError for a given parameter that nobody declared: most often a slip of the pen."""
     for name in node._parameter_overrides:  # rclpy keeps undeclared ones to itself
         if not node.has_parameter(name) and not name.startswith("qos_overrides."):
             known = sorted(node.get_parameters_by_prefix(""))
-            raise UnknownParameter(f"{node.get_name()}: unknown parameter {name!r}; known are {', '.join(known)}")
+            raise ValueError(f"{node.get_name()}: unknown parameter {name!r}; known are {', '.join(known)}")
 
 
 def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """Start, spin and end a node; the exit code for the process.
 
-    0 after SIGINT or SIGTERM, 2 when an option is wrong (the message names it). The node may have a
-    `close()` that is called before it is destroyed, and a `work()` that is called between callbacks
-    and returns whether there is more to do at once.
+    0 after SIGINT, SIGTERM or a shutdown of its context, 2 when an option is wrong (the message names it). The node
+    may have a `close()` that is called before it is destroyed, and a `work()` that is called between callbacks and
+    returns whether there is more to do at once.
     """
     # rclpy's own handler ends the context on SIGINT; a KeyboardInterrupt beside it could break off any line
     signal.signal(signal.SIGINT, lambda *_: None)
-    rclpy.init(args=list(args) if args is not None else None)
-    node = None
+    try:
+        rclpy.init(args=list(args) if args is not None else None)
+    except RuntimeError as error:  # arguments or a parameter file that rcl cannot read
+        return _refuse(error)
+    node, started = None, False
     try:
         node = make_node()
         refuse_unknown_parameters(node)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        _spin(executor, getattr(node, "work", None))
+        started = True
+        _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except UnknownParameter as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        if node is not None:
+    except Exception as error:
+        if not rclpy.ok():  # a signal came while something was being made or sent: rclpy then fails in many ways
+            return 0
+        if started or not isinstance(error, _REFUSALS):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        rclpy.try_shutdown()
-        return 2
-    except Exception:
-        if rclpy.ok():
-            raise
-        # a signal came while something was being made or sent: rclpy then fails in many ways
+        return _refuse(error)
     finally:
-        if node is not None:
-            if hasattr(node, "close"):
-                node.close()
-            node.destroy_node()
-            rclpy.try_shutdown()
+        _end(node)
     return 0
 
 
-def _spin(executor: SingleThreadedExecutor, work: Callable[[], bool] | None) -> None:
+def _refuse(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _spin(node: Node) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    work = getattr(node, "work", None)
     if work is None:
         executor.spin()
+        return
     while rclpy.ok():
         executor.spin_once(timeout_sec=0.0 if work() else 0.05)
+
+
+def _end(node: Node | None) -> None:
+    if node is not None:
+        if hasattr(node, "close"):
+            node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def main(make_node: Callable[[], Node]) -> None:

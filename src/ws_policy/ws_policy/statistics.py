@@ -1,8 +1,7 @@
-"""Numbers a node reports about itself: sliding percentiles, delivery of a stream, memory."""
+"""Numbers a node reports about itself: sliding percentiles, delivery of a stream."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 
 import numpy as np
@@ -57,9 +56,3 @@ class Delivery:
     def counts(self) -> tuple[int, int]:
         """Frames received, frames due."""
         return len(self._due), sum(due for _, due in self._due)
-
-
-def rss_mib() -> float:
-    """Resident memory of this process in MiB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -8,15 +8,15 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from ws_driver_a1x import vendor
 from ws_driver_a1x.kinematics import JOINTS, Kinematics, robot_description
+from ws_node.qos import latched
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FINGERS = ("gripper_finger_joint1", "gripper_finger_joint2")
 
 
@@ -29,8 +29,8 @@ class Broadcaster:
         joints = {j.get("name"): j for j in ElementTree.fromstring(description).findall("joint")}
         self._states = node.create_publisher(JointState, "joint_states", QoSProfile(depth=5))
         self._tf = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=10))
-        self._tf_static = node.create_publisher(TFMessage, "/tf_static", LATCHED)
-        self._description = node.create_publisher(String, "robot_description", LATCHED)
+        self._tf_static = node.create_publisher(TFMessage, "/tf_static", latched())
+        self._description = node.create_publisher(String, "robot_description", latched())
         self._description.publish(String(data=description))
         self._state = JointState(name=[*JOINTS, *FINGERS])
         self._moving = TFMessage(transforms=[_transform(joints[name]) for name in (*JOINTS, *FINGERS)])

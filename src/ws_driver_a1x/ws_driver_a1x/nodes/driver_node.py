@@ -7,9 +7,8 @@ import time
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
-from rclpy.clock import ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32
 from std_srvs.srv import Trigger
@@ -17,16 +16,17 @@ from std_srvs.srv import Trigger
 from ws_driver_a1x import vendor
 from ws_driver_a1x.kinematics import JOINTS
 from ws_driver_a1x.nodes.broadcaster import Broadcaster
-from ws_driver_a1x.nodes.polled import Polled
 from ws_driver_a1x.options import DriverOptions
 from ws_driver_a1x.relay import ACTIVE, FAULT, HOLD, MODE_NAMES, Refused, Relay
 from ws_driver_a1x.reset import reset_joints
 from ws_interfaces.msg import ServoState
+from ws_node.conversions import from_time
+from ws_node.polling import Polled
+from ws_node.qos import best_effort
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_main
 from ws_rollouts.task import load_task
 
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5)
 GRIPPER_TICKS = 5  # the gripper's unchanged target is repeated this seldom; the maker ignores single ones
 BASE = "base_link"
@@ -41,7 +41,7 @@ class DriverNode(Node):
         self.task = load_task(self.options.task)
         self.relay = Relay(self.options, self.task)
         self._rng = np.random.default_rng(self.options.seed)
-        self._simulated = self.get_clock().clock_type == ClockType.ROS_TIME and self.get_parameter("use_sim_time").value
+        self._simulated = self.get_parameter("use_sim_time").value
         self._last, self._offset = -np.inf, 0.0
         self._stamp, self._opening, self._ticks, self._gripper_sent = Time(), 0.0, 0, None
         self._broadcaster = Broadcaster(self, self.relay.kinematics, self.options.camera_mounts)
@@ -53,9 +53,9 @@ class DriverNode(Node):
         self.get_logger().info(f"driver for task {self.task.name}, locked; call ~/enable to move")
 
     def _make_topics(self) -> None:
-        self._feedback = Polled(self, JointState, vendor.FEEDBACK_ARM, BEST_EFFORT)
+        self._feedback = Polled(self, JointState, vendor.FEEDBACK_ARM, best_effort(1))
         by_topic = self.options.gripper_feedback == "gripper"
-        self._gripper = Polled(self, JointState, vendor.FEEDBACK_GRIPPER, BEST_EFFORT) if by_topic else None
+        self._gripper = Polled(self, JointState, vendor.FEEDBACK_GRIPPER, best_effort(1)) if by_topic else None
         self.create_subscription(TwistStamped, "servo/delta_twist_cmds", self._on_twist, RELIABLE)
         self.create_subscription(Float32, "gripper_command", self._on_gripper_command, RELIABLE)
         self._arm_out = self.create_publisher(JointState, vendor.TARGET_ARM, QoSProfile(depth=1))
@@ -76,8 +76,8 @@ class DriverNode(Node):
     # --- in ---
 
     def _take_feedback(self, now: float) -> bool:
-        message = self._feedback.take()
-        if self._gripper is not None and (gripper := self._gripper.take()) is not None and gripper.position:
+        message = self._feedback.newest()
+        if self._gripper is not None and (gripper := self._gripper.newest()) is not None and gripper.position:
             self._set_opening(vendor.opening_from_stroke(gripper.position[0]))
         if message is None:
             return False
@@ -102,7 +102,7 @@ class DriverNode(Node):
     def _too_old(self, stamp: Time) -> bool:
         if not self.options.max_command_age or not (stamp.sec or stamp.nanosec):
             return False
-        age = self.get_clock().now().nanoseconds * 1e-9 - stamp.sec - stamp.nanosec * 1e-9
+        age = (self.get_clock().now().nanoseconds - from_time(stamp)) * 1e-9
         return age > self.options.max_command_age
 
     def _on_gripper_command(self, message: Float32) -> None:

@@ -11,19 +11,9 @@ from geometry_msgs.msg import TwistStamped
 from sensor_msgs.msg import Image
 
 from ws_interfaces.msg import PolicyWeights, Step
+from ws_node.conversions import byte_field, to_time
 from ws_policy.observation import Observation
 from ws_policy.weights import Packet
-
-
-def to_time(nanoseconds: int) -> Time:
-    """ns since the epoch as builtin_interfaces/Time."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return Time(sec=seconds, nanosec=rest)
-
-
-def from_time(time: Time) -> int:
-    """builtin_interfaces/Time as ns."""
-    return time.sec * 1_000_000_000 + time.nanosec
 
 
 def image_fields(message: Image) -> tuple:
@@ -36,9 +26,7 @@ def frame_message(pixels: np.ndarray, stamp: Time, frame_id: str) -> Image:
     height, width, _ = pixels.shape
     message = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
     message.header.stamp, message.header.frame_id = stamp, frame_id
-    data = array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))  # any other way costs 10 to 1000 times as much
-    message.data = data
+    message.data = byte_field(pixels)
     return message
 
 

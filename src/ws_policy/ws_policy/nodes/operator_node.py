@@ -11,9 +11,10 @@ from sensor_msgs.msg import Joy
 
 from ws_interfaces.msg import PolicyStatus, ServoState, Step, TaskState
 from ws_node.options import option
+from ws_node.polling import Polled
+from ws_node.qos import best_effort
 from ws_node.ros import OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
-from ws_policy.nodes.polling import Poll
 from ws_policy.operator import OperatorOptions, Poses, ScriptedOperator
 from ws_policy.resets import WAIT_DEMONSTRATION
 from ws_rollouts.task import load_task
@@ -42,8 +43,8 @@ class OperatorNode(Node):
         self._poses: Poses = {}
         self._progress = 0.0
         self._position: np.ndarray | None = None
-        self._task_states = Poll(self, TaskState, "a1x/task/state", 1)
-        self._servo_states = Poll(self, ServoState, "a1x/servo/state", 1)
+        self._task_states = Polled(self, TaskState, "a1x/task/state", best_effort(1))
+        self._servo_states = Polled(self, ServoState, "a1x/servo/state", best_effort(1))
         self.create_subscription(Step, "policy/step", self._on_step, 10)
         self.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
         self._joy = self.create_publisher(Joy, "joy", 5)
@@ -71,11 +72,11 @@ class OperatorNode(Node):
 
     def _look(self) -> bool:
         """Take the newest ground truth; whether there is all it needs."""
-        for state in self._task_states.take():
+        if (state := self._task_states.newest()) is not None:
             self._poses = {name: _pose(pose) for name, pose in zip(state.names, state.poses, strict=True)}
             self._progress = state.progress
-        for state in self._servo_states.take():
-            self._position = np.array(state.position)
+        if (servo := self._servo_states.newest()) is not None:
+            self._position = np.array(servo.position)
         return bool(self._poses) and self._position is not None and bool(np.isfinite(self._position).all())
 
     def _publish(self) -> None:

@@ -7,11 +7,12 @@ import time
 import numpy as np
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from ws_interfaces.msg import Step
+from ws_node.conversions import to_time
 from ws_policy.nodes import messages
 from ws_policy.observation import Observation
 from ws_policy.statistics import Window
@@ -27,7 +28,7 @@ class StepOutput:
         self._node, self._task = node, task
         self._speed = np.asarray(task.action_scale) / command_period  # m/s of a full action
         self._stepped = self._target = None
-        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        reliable = QoSProfile(depth=50)
         self._twists = node.create_publisher(TwistStamped, "a1x/servo/delta_twist_cmds", 1)
         self._grippers = node.create_publisher(Float32, "a1x/gripper_command", 1)
         self._steps = node.create_publisher(Step, "policy/step", reliable)
@@ -40,7 +41,7 @@ class StepOutput:
     def command(self, action: np.ndarray, observation: Observation) -> int:
         """Send `action` (A,) to the driver; returns its stamp, ns."""
         stamp = self._clock()
-        self._twists.publish(messages.twist_message(action[:-1] * self._speed, messages.to_time(stamp)))
+        self._twists.publish(messages.twist_message(action[:-1] * self._speed, to_time(stamp)))
         if self._task.gripper == "fixed":
             self._grippers.publish(Float32(data=float(self._task.gripper_opening)))
         elif action[-1]:
@@ -58,7 +59,7 @@ class StepOutput:
         moved = (target - before)[: len(self._task.action_scale)]
         executed = np.nan_to_num(moved / self._task.action_scale)
         self._target = target
-        at = messages.to_time(stamp or self._clock())
+        at = to_time(stamp or self._clock())
         for view, publisher in self._frames.items():  # before the step, which tells that they are there
             frame_id = f"{view}_camera_color_optical_frame"
             publisher.publish(messages.frame_message(observation.frames[view], at, frame_id))

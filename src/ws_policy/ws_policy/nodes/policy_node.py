@@ -12,13 +12,16 @@ import cv2
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, Joy
 from std_srvs.srv import Trigger
 
 from ws_interfaces.msg import PolicyStatus, PolicyWeights, Rollout, ServoState, TaskState, WeightsReport
 from ws_interfaces.srv import ResetWorld
+from ws_node.conversions import from_time
+from ws_node.memory import rss_mib
 from ws_node.options import option
+from ws_node.polling import Polled
+from ws_node.qos import best_effort, latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.cameras import CameraOptions, Cameras
@@ -29,12 +32,10 @@ from ws_policy.networks import NetworkOptions
 from ws_policy.nodes import messages
 from ws_policy.nodes.calls import Calls
 from ws_policy.nodes.outputs import StepOutput
-from ws_policy.nodes.polling import Poll
 from ws_policy.observation import Observation, ObservationError, make_state
 from ws_policy.progress import Finished, Progress
 from ws_policy.resets import Inputs, Servo
 from ws_policy.runtime import PolicyRuntime
-from ws_policy.statistics import rss_mib
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS
 from ws_rollouts.task import load_task
 
@@ -99,16 +100,13 @@ class PolicyNode(Node):
         self._shown = ("", "")
 
     def _connect(self, episode: EpisodeOptions) -> None:
-        latched = partial(QoSProfile, reliability=ReliabilityPolicy.RELIABLE,
-                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._images = {v: Poll(self, Image, f"a1x/{v}_camera/color/image_raw", 5) for v in VIEWS}
-        self._servo_states = Poll(self, ServoState, "a1x/servo/state", 20)
+        self._images = {v: Polled(self, Image, f"a1x/{v}_camera/color/image_raw", best_effort(5)) for v in VIEWS}
+        self._servo_states = Polled(self, ServoState, "a1x/servo/state", best_effort(20))
         truth = episode.success_source == "twin"
-        self._task_states = Poll(self, TaskState, "a1x/task/state", 20) if truth else None
-        best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(Joy, "joy", self._on_joy, best_effort)
-        self.create_subscription(PolicyWeights, "policy/weights", self._on_weights, latched(depth=1))
-        self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, latched(depth=1000))
+        self._task_states = Polled(self, TaskState, "a1x/task/state", best_effort(20)) if truth else None
+        self.create_subscription(Joy, "joy", self._on_joy, best_effort(10))
+        self.create_subscription(PolicyWeights, "policy/weights", self._on_weights, latched())
+        self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, latched(1000))
         self._output = StepOutput(self, self._task, self._options.command_period)
         self._statuses = self.create_publisher(PolicyStatus, "policy/status", 5)
         self._reports = self.create_publisher(WeightsReport, "policy/weights_report", 5)
@@ -154,17 +152,17 @@ class PolicyNode(Node):
         return response
 
     def _poll(self, now: float) -> None:
-        for message in self._servo_states.take():
-            self._servo, self._servo_received = message, now
-            if message.mode == ServoState.MODE_ACTIVE:
+        for taken in self._servo_states.take():
+            self._servo, self._servo_received = taken.content, now
+            if self._servo.mode == ServoState.MODE_ACTIVE:
                 self._servo_active = now
-        for message in self._task_states.take() if self._task_states else ():
-            self._machine.report_success(message.success)
+        for taken in self._task_states.take() if self._task_states else ():
+            self._machine.report_success(taken.content.success)
         position = None if self._servo is None else np.asarray(self._servo.position)
         for view, images in self._images.items():
-            for message in images.take():
-                self._cameras.feeds[view].offer(now, messages.from_time(message.header.stamp),
-                                                messages.image_fields(message), position, images.sequence)
+            for image, sequence, _ in images.take():
+                self._cameras.feeds[view].offer(now, from_time(image.header.stamp), messages.image_fields(image),
+                                                position, sequence)
 
     # One tick
 
@@ -255,7 +253,7 @@ class PolicyNode(Node):
             return
         reason = self._intake.take(messages.packet(message))
         now = self.get_clock().now()
-        lag = (now.nanoseconds - messages.from_time(message.header.stamp)) * 1e-9
+        lag = (now.nanoseconds - from_time(message.header.stamp)) * 1e-9
         if reason:
             self.get_logger().warning(f"weights {message.version} refused: {reason}")
         else:

@@ -8,14 +8,14 @@ import resource
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 
 from ws_interfaces.msg import Rollout
 from ws_node.options import option
+from ws_node.polling import Polled
+from ws_node.qos import latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_rollouts.recorder import Recorder, RecorderOptions, claim
@@ -24,19 +24,6 @@ from ws_rollouts.schema import CAMERA_TOPICS, POLICY_TOPICS, ROBOT_TOPICS, Topic
 from ws_rollouts.summary import Summary
 
 _PERIOD = 0.1  # s between looks at the topics; every queue holds more than comes in that time
-
-
-class _Polled(CallbackGroup):
-    """Subscriptions that never wake the executor: taking what has queued up costs a fifth of a callback each."""
-
-    def can_execute(self, entity) -> bool:
-        return False
-
-    def beginning_execution(self, entity) -> bool:
-        return False
-
-    def ending_execution(self, entity) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -56,16 +43,13 @@ class RecorderNode(Node):
         options = declare(self, NodeOptions)
         bags = self._bags_folder(options.run_dir)
         self._lock = claim(bags)
-        latched = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE,
-                             durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", latched)
+        self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", latched(1000))
         self._recover(bags)
         topics = [*POLICY_TOPICS, *(ROBOT_TOPICS if options.record_robot else ()),
                   *(CAMERA_TOPICS if options.record_cameras else ())]
         resolved = [replace(topic, name=self.resolve_topic_name(topic.name)) for topic in topics]
         self._recorder = Recorder(bags, resolved, options, self._announce)
-        group = _Polled()
-        self._inputs = [(topic.name, self._subscribe(topic, group)) for topic in resolved]
+        self._inputs = [(topic.name, self._subscribe(topic)) for topic in resolved]
         self._sim_time = self.get_parameter("use_sim_time").value
         self.create_timer(_PERIOD, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._warned = ""
@@ -90,20 +74,17 @@ class RecorderNode(Node):
             if found.summary is not None:
                 self._announce(found.summary)
 
-    def _subscribe(self, topic: Topic, group: CallbackGroup) -> Subscription:
+    def _subscribe(self, topic: Topic) -> Polled:
         reliability = ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=topic.depth, reliability=reliability, durability=durability)
-        return self.create_subscription(message_class(topic.type), topic.name, lambda _: None, qos,
-                                        callback_group=group, raw=True)
+        return Polled(self, message_class(topic.type), topic.name, qos, raw=True)
 
     def _poll(self) -> None:
         now = self.get_clock().now().nanoseconds
-        for name, subscription in self._inputs:
-            with subscription.handle:
-                while taken := subscription.handle.take_message(subscription.msg_type, True):
-                    raw, info = taken
-                    self._recorder.on_message(name, raw, now if self._sim_time else info["received_timestamp"])
+        for name, messages in self._inputs:
+            for raw, _, received_ns in messages.take():
+                self._recorder.on_message(name, raw, now if self._sim_time else received_ns)
         self._recorder.tick()
 
     def _announce(self, summary: Summary) -> None:

@@ -67,7 +67,8 @@ class ReplayNode(Node):
         if not self._options.loop:
             for publisher in self._out.values():
                 publisher.wait_for_all_acked(Duration(seconds=1))
-            raise KeyboardInterrupt  # ends the node as Ctrl-C does
+            self.context.try_shutdown()  # ends the node as a signal does
+            return
         self._next = 0
         self._start = time.monotonic()
 

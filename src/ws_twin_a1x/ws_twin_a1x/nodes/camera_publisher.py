@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -13,6 +11,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ws_node.conversions import byte_field
 from ws_twin_a1x.cameras import HEIGHT, INTRINSICS, WIDTH
 
 JPEG_QUALITY = 90
@@ -58,17 +57,11 @@ class CameraPublisher:
         self._info.publish(self._info_message)
         if self._image.get_subscription_count():
             self._image_message.header.stamp = stamp
-            self._image_message.data = _bytes(picture)
+            self._image_message.data = byte_field(picture)
             self._image.publish(self._image_message)
         if self._jpeg.get_subscription_count():
             self._jpeg_message.header.stamp = stamp
             bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            self._jpeg_message.data = _bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1])
+            self._jpeg_message.data = byte_field(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1])
             self._jpeg.publish(self._jpeg_message)
         self.frames += 1
-
-
-def _bytes(values: np.ndarray) -> array:
-    data = array("B")  # anything else goes through a slow check of each element
-    data.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
-    return data

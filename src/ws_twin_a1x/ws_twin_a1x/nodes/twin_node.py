@@ -8,7 +8,7 @@ import cv2
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
@@ -16,6 +16,8 @@ from tf2_msgs.msg import TFMessage
 
 from ws_interfaces.msg import TaskState
 from ws_interfaces.srv import ResetWorld
+from ws_node.conversions import to_time
+from ws_node.qos import best_effort, latched
 from ws_node.ros import OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_main
 from ws_rollouts.task import load_task
@@ -27,8 +29,7 @@ from ws_twin_a1x.twin import ARM_JOINTS, TICK, Twin
 CONTROL_PERIOD = 0.1  # s, what ~/step_simulation advances
 MAX_CATCH_UP = 20  # ticks done at once after a stall; what is beyond is given up, and counted
 GRIPPER_TICKS, STATE_TICKS = 4, 4  # 50 Hz
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # as the vendor's subscribers
+COMMANDS = best_effort(1)  # as the vendor's subscribers
 
 
 class TwinNode(Node):
@@ -53,9 +54,9 @@ class TwinNode(Node):
 
     def _make_topics(self) -> None:
         self._feedback = make_publisher(self, JointState, "hdas/feedback_arm", QoSProfile(depth=1))
-        self._gripper = make_publisher(self, JointState, "hdas/feedback_gripper", LATCHED)
+        self._gripper = make_publisher(self, JointState, "hdas/feedback_gripper", latched())
         self._state = make_publisher(self, TaskState, "task/state", QoSProfile(depth=1))
-        self._tf_static = make_publisher(self, TFMessage, "/tf_static", LATCHED)
+        self._tf_static = make_publisher(self, TFMessage, "/tf_static", latched())
         self._clock_out = None
         if self.options.publish_clock:
             self._clock_out = make_publisher(self, ClockMessage, "clock", QoSProfile(depth=10))
@@ -116,8 +117,7 @@ class TwinNode(Node):
     def _stamp(self) -> Time:
         if self._clock_out is None:
             return self.get_clock().now().to_msg()
-        nanoseconds = round(self.twin.time * 1e9)
-        return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        return to_time(round(self.twin.time * 1e9))
 
     # --- out ---
 

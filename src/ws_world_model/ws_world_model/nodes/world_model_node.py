@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from ws_interfaces.msg import Rollout, WorldModelStatus
+from ws_node.memory import rss_mib
+from ws_node.qos import latched
 from ws_node.ros import OK, Diagnostics
 from ws_node.ros import main as run_node
 
@@ -20,8 +19,7 @@ class WorldModelNode(Node):
     def __init__(self):
         super().__init__("world_model")
         self._seen: set[str] = set()
-        deep = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, deep)
+        self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, latched(1000))
         self._status = self.create_publisher(WorldModelStatus, "world_model/status", 10)
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, lambda: (OK, OFF, {"rollouts seen": len(self._seen)}))
@@ -33,9 +31,10 @@ class WorldModelNode(Node):
     def _report(self) -> None:
         status = WorldModelStatus(state="off", reason=OFF, rollouts_seen=len(self._seen))
         status.header.stamp = self.get_clock().now().to_msg()
-        status.rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        status.rss_mib = rss_mib()
         self._status.publish(status)
 
 
 def main() -> None:
+    """Entry point of `world_model`."""
     run_node(WorldModelNode)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ws_node.testing import free_domain
+
 EXECUTABLES = {
     "ws_twin_a1x": "twin",
     "ws_driver_a1x": "driver",
@@ -43,7 +45,7 @@ def installation(tmp_path, monkeypatch):
         write_executable(prefix / "lib" / package / executable, STAND_IN)
     write_executable(prefix / "lib" / "ws_policy" / "operator", STAND_IN)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{prefix}:{os.environ['AMENT_PREFIX_PATH']}")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain()))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return prefix

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from ws_node.testing import wait_for
 
 NODES = ("twin", "driver", "policy", "operator", "recorder", "learner", "world_model")
 
@@ -38,16 +39,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds=40.0):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
-    return result
-
-
 def all_up(folder: Path):
-    return wait_for(lambda: len(found := pids(folder)) == len(NODES) and found)
+    return wait_for(lambda: len(found := pids(folder)) == len(NODES) and found, 40.0, "all nodes")
 
 
 @pytest.fixture

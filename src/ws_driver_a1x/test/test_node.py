@@ -1,9 +1,6 @@
 """The driver's process against an arm that only pretends, over real topics and services."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,18 +12,17 @@ pytest.importorskip("ws_interfaces.msg")
 from geometry_msgs.msg import TwistStamped  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from ws_interfaces.msg import ServoState  # noqa: E402
+from ws_node.qos import best_effort, latched  # noqa: E402
+from ws_node.testing import domain_environment, end_node, free_domain, refusal, start_node  # noqa: E402
 from ws_rollouts.task import load_task  # noqa: E402
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-DRIVER = [sys.executable, "-c", "from ws_driver_a1x.nodes.driver_node import main; main()", "--ros-args"]
+DRIVER = "ws_driver_a1x.nodes.driver_node"
 
 
 class Arm(Node):
@@ -38,11 +34,11 @@ class Arm(Node):
         self.goal, self.alive = self.joints, True
         self.targets, self.seen = [], {}
         self._feedback = self.create_publisher(JointState, "hdas/feedback_arm", 1)
-        self._gripper = self.create_publisher(JointState, "hdas/feedback_gripper", LATCHED)
+        self._gripper = self.create_publisher(JointState, "hdas/feedback_gripper", latched())
         self.twists = self.create_publisher(TwistStamped, "servo/delta_twist_cmds", 1)
-        self.create_subscription(JointState, "motion_target/target_joint_state_arm", self._on_target, BEST_EFFORT)
+        self.create_subscription(JointState, "motion_target/target_joint_state_arm", self._on_target, best_effort(1))
         for kind, topic, qos in ((ServoState, "servo/state", 5), (JointState, "joint_states", 5), (TFMessage, "/tf", 5),
-                                 (TFMessage, "/tf_static", LATCHED), (String, "robot_description", LATCHED)):
+                                 (TFMessage, "/tf_static", latched()), (String, "robot_description", latched())):
             self.create_subscription(kind, topic, lambda m, t=topic: self.seen.__setitem__(t, m), qos)
         self.services_of = {n: self.create_client(Trigger, f"driver/{n}") for n in ("enable", "reset", "estop")}
         self.create_timer(0.01, self._feed)
@@ -64,8 +60,8 @@ class Arm(Node):
 class World:
     """The pretended arm, spun here, and the driver's process."""
 
-    def __init__(self):
-        self.process = subprocess.Popen(DRIVER)
+    def __init__(self, domain: int):
+        self.process = start_node(DRIVER, domain=domain)
         self.arm = Arm()
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.arm)
@@ -95,20 +91,19 @@ class World:
         self.spin(lambda: self.state is not None and self.state.mode == mode)
 
     def close(self) -> None:
-        self.process.send_signal(signal.SIGINT)
         try:
-            assert self.process.wait(10) == 0
+            end_node(self.process, signal.SIGINT, 10.0)
         finally:
-            self.process.kill()
             self.arm.destroy_node()
 
 
 @pytest.fixture
 def world(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(101 + os.getpid() % 100))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    domain = free_domain()
+    for name, value in domain_environment(domain).items():
+        monkeypatch.setenv(name, value)
     rclpy.init()
-    made = World()
+    made = World(domain)
     yield made
     try:
         made.close()
@@ -164,7 +159,5 @@ def test_reset_and_estop(world):
     ("tick_rate:=fast", ["tick_rate", "float"]), ("max_leed:=0.01", ["max_leed"]),
 ])
 def test_wrong_parameters_end_the_process_with_a_clear_error(parameter, words):
-    done = subprocess.run([*DRIVER, "-p", parameter], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2
-    for word in words:
-        assert word in done.stderr
+    said = refusal(start_node(DRIVER, parameter, domain=free_domain()))
+    assert all(word in said for word in words), said

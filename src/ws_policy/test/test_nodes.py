@@ -1,6 +1,5 @@
 """The policy and the operator node against a robot that only pretends, over real topics and services."""
 
-import os
 import time
 
 import numpy as np
@@ -12,14 +11,16 @@ pytest.importorskip("ws_interfaces.msg")
 from geometry_msgs.msg import Pose, TwistStamped  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from ws_interfaces.msg import PolicyStatus, PolicyWeights, Rollout, ServoState, Step, TaskState, WeightsReport  # noqa: E402
 from ws_interfaces.srv import ResetWorld  # noqa: E402
+from ws_node.conversions import from_time  # noqa: E402
+from ws_node.qos import latched  # noqa: E402
+from ws_node.testing import domain_environment, free_domain  # noqa: E402
 from ws_policy.networks import NetworkOptions, Policy  # noqa: E402
-from ws_policy.nodes.messages import frame_message, from_time  # noqa: E402
+from ws_policy.nodes.messages import frame_message  # noqa: E402
 from ws_policy.nodes.operator_node import OperatorNode  # noqa: E402
 from ws_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from ws_policy.weights import arrays, pack  # noqa: E402
@@ -27,7 +28,6 @@ from ws_rollouts.episode import VIEWS  # noqa: E402
 from ws_rollouts.task import load_task  # noqa: E402
 
 TASK = load_task("pushing")
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 START, KNOB = np.array([0.26, 0.0, 0.22]), np.array([0.28, 0.01, 0.131])
 
 
@@ -42,8 +42,8 @@ class Robot(Node):
         self._servo = self.create_publisher(ServoState, "a1x/servo/state", 10)
         self._task = self.create_publisher(TaskState, "a1x/task/state", 10)
         self._images = {v: self.create_publisher(Image, f"a1x/{v}_camera/color/image_raw", 5) for v in VIEWS}
-        self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", LATCHED)
-        self.weights = self.create_publisher(PolicyWeights, "policy/weights", LATCHED)
+        self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", latched(10))
+        self.weights = self.create_publisher(PolicyWeights, "policy/weights", latched(10))
         self.create_subscription(TwistStamped, "a1x/servo/delta_twist_cmds", self._on_twist, 10)
         self.create_subscription(Step, "policy/step", self._on_step, 100)
         self.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 100)
@@ -115,10 +115,14 @@ class Robot(Node):
         self.weights.publish(message)
 
 
+@pytest.fixture(autouse=True)
+def _domain(monkeypatch):
+    for name, value in domain_environment(free_domain()).items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
-def graph(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(30 + os.getpid() % 60))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+def graph():
     rclpy.init(args=["--ros-args", "-p", "demonstrations:=1", "-p", "interventions:=false"])
     executor, nodes = SingleThreadedExecutor(), [Robot(), PolicyNode(), OperatorNode()]
     for node in nodes:
@@ -183,9 +187,7 @@ def _check_episode(robot, until, steps):
         assert all(sizes[from_time(s.header.stamp)] == TASK.image_size for s in steps)
 
 
-def test_a_robot_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(30 + (os.getpid() + 1) % 60))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+def test_a_robot_that_is_not_there_is_named():
     rclpy.init(args=[])
     node, executor, seen = PolicyNode(), SingleThreadedExecutor(), []
     node.create_subscription(PolicyStatus, "policy/status", seen.append, 10)

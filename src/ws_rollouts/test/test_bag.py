@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from ws_rollouts import messages
 from ws_rollouts.bag import BagError, read_episode, serialised, write_episode
 from ws_rollouts.catalog import finished
-from ws_rollouts.schema import IMAGE_TYPE, POLICY_TOPICS, STEP_TYPE, Topic
+from ws_rollouts.schema import IMAGE_TYPE, STEP_TYPE, Topic
 from ws_rollouts.summary import Summary
 from ws_rollouts.task import load_task
-from ws_rollouts.testing import make_episode
+from ws_rollouts.testing import begin_bag, make_episode
 from ws_rollouts.writer import BagWriter
 
 
@@ -30,12 +30,7 @@ def assert_same(one, other):
 
 def write_messages(bags, parts, episode):
     """A bag of hand-made messages: (absolute topic, CDR, stamp)."""
-    writer = BagWriter(bags, episode.episode_id)
-    for topic in POLICY_TOPICS:
-        writer.add_topic(Topic("/" + topic.name, topic.type))
-    for name, raw, stamp in parts:
-        writer.write(name, raw, stamp)
-    return writer.finish(Summary.of(episode).notes())
+    return begin_bag(bags, episode, parts).finish(Summary.of(episode).notes())
 
 
 def edited(episode, msgtype, edit):
@@ -88,12 +83,7 @@ def test_an_id_that_is_no_folder_name_is_refused(tmp_path, episode_id):
 
 def test_a_namespace_before_the_topics_changes_nothing(tmp_path):
     episode = make_episode()
-    writer = BagWriter(tmp_path, episode.episode_id)
-    for topic in POLICY_TOPICS:
-        writer.add_topic(Topic("/cell_3/" + topic.name, topic.type))
-    for name, raw, stamp in serialised(episode):
-        writer.write("/cell_3" + name, raw, stamp)
-    assert_same(episode, read_episode(writer.finish({})))
+    assert_same(episode, read_episode(begin_bag(tmp_path, episode, namespace="/cell_3").finish({})))
 
 
 def test_the_task_is_checked(tmp_path):

@@ -12,9 +12,8 @@ import pytest
 from ws_rollouts.bag import read_episode, serialised
 from ws_rollouts.catalog import finished
 from ws_rollouts.recovery import recover
-from ws_rollouts.schema import POLICY_TOPICS, Topic
-from ws_rollouts.testing import make_episode
-from ws_rollouts.writer import OPEN, BagWriter
+from ws_rollouts.testing import begin_bag, make_episode
+from ws_rollouts.writer import OPEN
 
 PROGRAM = """
 import sys, time
@@ -69,11 +68,7 @@ def test_killed_again_and_again(tmp_path):
 
 def leave_open(bags, episode, parts):
     """What a killed recorder leaves: the file as far as it went."""
-    writer = BagWriter(bags, episode.episode_id)
-    for topic in POLICY_TOPICS:
-        writer.add_topic(Topic("/" + topic.name, topic.type))
-    for name, raw, stamp in parts:
-        writer.write(name, raw, stamp)
+    writer = begin_bag(bags, episode, parts)
     writer.abandon()
     return next(writer.open_folder.glob("*.mcap"))
 
@@ -98,11 +93,7 @@ def test_every_whole_chunk_is_kept(tmp_path):
 
 def test_a_bag_killed_between_its_end_and_its_move_is_whole(tmp_path):
     episode = make_episode(20)
-    writer = BagWriter(tmp_path, episode.episode_id)
-    for topic in POLICY_TOPICS:
-        writer.add_topic(Topic("/" + topic.name, topic.type))
-    for name, raw, stamp in serialised(episode):
-        writer.write(name, raw, stamp)
+    writer = begin_bag(tmp_path, episode)
     folder = writer.finish({"parent": "e7"})
     folder.rename(writer.open_folder)
     [found] = recover(tmp_path)

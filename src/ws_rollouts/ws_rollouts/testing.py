@@ -1,10 +1,16 @@
-"""Ready-made episodes for tests of this and other packages."""
+"""Ready-made episodes and bags for tests of this and other packages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 
+from ws_rollouts.bag import serialised
 from ws_rollouts.episode import DEMONSTRATION, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.schema import POLICY_TOPICS, Topic
+from ws_rollouts.writer import BagWriter
 
 
 def make_episode(
@@ -50,3 +56,15 @@ def make_episode(
         terminated=outcome in ("success", "failure"),
         truncated=outcome == "timeout",
     )
+
+
+def begin_bag(
+    bags: Path, episode: Episode, parts: Iterable[tuple[str, bytes, int]] | None = None, namespace: str = ""
+) -> BagWriter:
+    """A bag in the making that holds the episode's messages, or `parts` in their place: absolute topic, CDR, stamp."""
+    writer = BagWriter(bags, episode.episode_id)
+    for topic in POLICY_TOPICS:
+        writer.add_topic(Topic(f"{namespace}/{topic.name}", topic.type))
+    for name, raw, stamp in serialised(episode) if parts is None else parts:
+        writer.write(namespace + name, raw, stamp)
+    return writer

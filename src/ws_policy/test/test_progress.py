@@ -1,7 +1,10 @@
 import pytest
 
 from ws_policy.progress import Finished, Progress
+from ws_rollouts.bag import write_episode
 from ws_rollouts.episode import DEMONSTRATION, POLICY, SYNTHETIC
+from ws_rollouts.summary import read_summary
+from ws_rollouts.testing import make_episode
 
 
 def episode(number, outcome="success", source=POLICY, steps=10, interventions=0):
@@ -34,13 +37,26 @@ def test_rates_are_of_the_last_twenty():
     assert progress.success_rate == pytest.approx(0.5) and progress.intervention_rate == pytest.approx(0.1)
     for i in range(30, 40):
         progress.add(episode(i, "aborted"), recorded=False)
-    assert progress.success_rate == pytest.approx(0.5)  # of the ten that are left to judge
+    assert progress.success_rate == pytest.approx(0.25)  # aborted ones are no successes
 
 
 def test_synthetic_rollouts_are_not_counted():
     progress = Progress()
     progress.add(episode(1, source=SYNTHETIC), recorded=True)
     assert progress.episodes == progress.env_steps == 0
+
+
+def test_a_restart_changes_no_rate(tmp_path):
+    ran = Progress()
+    for seed, outcome in enumerate(("success", "timeout", "aborted", "failure", "success")):
+        made = make_episode(6, episode_id=f"e{seed}", seed=seed, human=(1,),
+                            outcome="timeout" if outcome == "aborted" else outcome)  # as the policy records an abort
+        summary = read_summary(write_episode(tmp_path, made))
+        ran.add(Finished(summary.episode_id, outcome, POLICY, 6, 1), recorded=False)
+    again = Progress()
+    assert again.restore(tmp_path) == []
+    assert (again.success_rate, again.intervention_rate) == (ran.success_rate, ran.intervention_rate) == (0.4, 1 / 6)
+    assert (again.episodes, again.env_steps) == (ran.episodes, ran.env_steps) == (5, 30)
 
 
 def test_a_missing_folder_is_a_fresh_run(tmp_path):

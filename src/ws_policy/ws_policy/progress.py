@@ -69,9 +69,8 @@ class Progress:
 
     @property
     def success_rate(self) -> float:
-        """Share of successes in the last WINDOW episodes; those that were aborted say nothing and are left out."""
-        judged = [episode.outcome == "success" for episode in self._recent if episode.outcome != "aborted"]
-        return sum(judged) / len(judged) if judged else 0.0
+        """Share of successes in the last WINDOW episodes. An abort counts as a timeout does: bags tell no difference."""
+        return sum(episode.outcome == "success" for episode in self._recent) / max(1, len(self._recent))
 
     @property
     def intervention_rate(self) -> float:

@@ -29,6 +29,7 @@ def by_name(settings):
 def test_the_twin_graph_has_every_part_once(settings):
     names = [p.name for p in make_graph(settings)]
     assert len(names) == len(set(names))
+    assert not {"max_lead", "frozen_frames", "camera_mounts"} & set(by_name(settings)["driver"].parameters)
     assert set(names) == {"twin", "driver", "recorder", "operator", "policy", "learner", "world_model", "monitor"}
 
 
@@ -38,6 +39,8 @@ def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_pa
     assert graph["side_camera"].package == "realsense2_camera"
     assert graph["side_camera"].full_name == "/a1x/side_camera"
     assert graph["side_camera"].parameters["serial_no"] == "_0123"
+    real = {"max_lead": 0.015, "frozen_frames": 40, "camera_mounts": True}
+    assert real.items() <= graph["driver"].parameters.items()
     assert graph["policy"].parameters["auto_enable"] is False
     assert graph["policy"].parameters["success_source"] == "operator"
 

@@ -16,7 +16,12 @@ from ws_bringup.settings import Settings
 
 PARTS = ("robot", "learning", "view")
 CAMERA_PROFILE = "424x240x15"
-REAL_ARM_FROZEN_FRAMES = 40  # a live encoder's last digits never stand still for so long
+# Where the real arm's driver differs from the twin's, which is the default; docs/safety.md has the reasons.
+REAL_ARM = {
+    "max_lead": 0.015,  # m
+    "frozen_frames": 40,  # a live encoder's last digits never stand still for so long
+    "camera_mounts": True,  # nobody else tells where the cameras are
+}
 VENDOR_TOPICS = (
     "hdas/feedback_arm",
     "hdas/feedback_gripper",
@@ -87,7 +92,7 @@ def _robot(settings: Settings) -> list[Process]:
     standard = tuple((topic, f"{root}/{topic}") for topic in ("joint_states", "robot_description"))
     values = {"use_sim_time": settings.use_sim_time, "task": settings.task, "seed": settings.seed}
     if settings.robot == "a1x":
-        values |= {"camera_mounts": True, "frozen_frames": REAL_ARM_FROZEN_FRAMES}
+        values |= REAL_ARM
     driver = Process("driver", "ws_driver_a1x", "driver", namespace, "robot", values, vendor + standard)
     if settings.robot == "twin":
         twin = {"task": settings.task, "seed": settings.seed, "publish_clock": settings.use_sim_time}

@@ -69,7 +69,7 @@ class Progress:
 
     @property
     def success_rate(self) -> float:
-        """Share of successes in the last WINDOW episodes. An abort counts as a timeout does: bags tell no difference."""
+        """Share of successes in the last WINDOW episodes. An abort counts as a timeout: bags tell no difference."""
         return sum(episode.outcome == "success" for episode in self._recent) / max(1, len(self._recent))
 
     @property

@@ -57,7 +57,7 @@ class Episode:
 
     @property
     def outcome(self) -> str:
-        """One of OUTCOMES. The policy's aborts are timeouts here; neither flag set means that the recording broke off."""
+        """One of OUTCOMES. The policy's aborts are timeouts here; without a flag the recording broke off."""
         if self.terminated:
             return "success" if self.success else "failure"
         return "timeout" if self.truncated else "aborted"

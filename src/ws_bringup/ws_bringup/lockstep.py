@@ -107,7 +107,10 @@ def play(
     episode_id: str,
     choose: Callable[[Observation, np.ndarray], tuple[np.ndarray, int]] | None = None,
 ) -> Episode:
-    """Play one episode and return it. `choose(observation, action) -> (action, source)` may overrule the policy."""
+    """Play one episode and return it.
+
+    `act(observation) -> (A,)` is the policy; `choose(observation, action) -> (action, source)` may overrule it.
+    """
     seen = env.reset()
     rows: list[tuple] = []
     reward, terminated, truncated, target = 0.0, False, False, env.target
@@ -117,7 +120,7 @@ def play(
         action, source = (idle, POLICY) if over else (act(seen), POLICY)
         if choose and not over:
             action, source = choose(seen, action)
-        executed = (env.target - target) / env.task.action_scale
+        executed = (env.target - target)[: len(env.task.action_scale)] / env.task.action_scale
         target = env.target
         rows.append((seen, action, executed, reward, source, env.twin.time))
         if over:

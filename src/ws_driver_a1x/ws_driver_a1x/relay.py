@@ -60,7 +60,9 @@ class Relay:
         self._motion = ArmMotion(self.kinematics, options)
         self._joints = self._joint_velocity = self._effort = None
         self._feedback_time = self._command_time = self._now = -math.inf
-        self._latched = self._held = False
+        self._tick_time = math.inf  # the first tick moves nothing
+        self._latched = False  # the target is where the arm is, or was led to from there
+        self._held = False  # asked to hold: no commands until enable()
         self._same_frames = 0
         self._lag_since = self._reset_since = math.inf
         self._opening = task.gripper_opening
@@ -167,8 +169,8 @@ class Relay:
 
     def tick(self, now: float) -> Target | None:
         """The joint target for this moment; None: send nothing."""
-        duration = min(max(0.0, now - self._now_tick), self.options.max_tick)
-        self._now_tick, self._now = now, max(self._now, now)
+        duration = min(max(0.0, now - self._tick_time), self.options.max_tick)
+        self._tick_time, self._now = now, max(self._now, now)
         if self.mode in (LOCKED, FAULT):
             return None
         if not self._fresh(now):
@@ -180,8 +182,6 @@ class Relay:
         self._watch(now)
         position = self._motion.advance(duration)
         return Target(position.copy(), np.array(self.options.speed_cap), 100.0 * self._gripper_target)
-
-    _now_tick = math.inf
 
     def state(self) -> ServoSnapshot:
         """What is known and done now; the rotation vector's axis is in base_link."""

@@ -30,7 +30,8 @@ class Episode:
     """One rollout. Index t of reward, terminated, truncated and executed tells how observation t was reached.
 
     Shapes: frames[view] (T+1, S, S, 3) uint8 RGB; state (T+1, 13) float32; action (T+1, A) float32, last row zeros;
-    executed (T+1, A-1) float32; reward (T+1,) float32; source (T+1,) uint8; stamp (T+1,) int64 ns.
+    executed (T+1, A-1) float32; reward (T+1,) float32; source (T+1,) uint8; stamp (T+1,) int64 ns;
+    weights_version (T+1,) uint32.
     """
 
     episode_id: str

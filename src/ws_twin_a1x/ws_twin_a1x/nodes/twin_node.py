@@ -46,6 +46,7 @@ class TwinNode(Node):
         self._pending: list[str] = []  # views still to be rendered of this frame, one a tick
         self._paused = False
         self._counts = {"late_ticks": 0, "dropped_commands": 0, "commands": 0}
+        self._late_told = 0  # late ticks that diagnostics have told of
         self._make_topics()
         self._publish_camera_frames()
         Diagnostics(self, self._report, self._stamp)
@@ -156,7 +157,7 @@ class TwinNode(Node):
 
     def _report(self) -> tuple[bytes, str, dict]:
         frames = {f"{view}_frames": camera.frames for view, camera in self._cameras.items()}
-        late = self._counts["late_ticks"]
+        late, self._late_told = self._counts["late_ticks"] - self._late_told, self._counts["late_ticks"]
         level, text = (WARN, "slower than real time") if late else (OK, "paused" if self._paused else "running")
         return level, text, {**self._counts, **frames, "time": round(self.twin.time, 3), "worlds": self.twin.worlds}
 

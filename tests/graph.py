@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import yaml
 
+from ws_node.testing import free_domain, wait_for  # noqa: F401  tests import both from here
 from ws_rollouts.bag import write_episode
 from ws_rollouts.testing import make_episode
 
-T = TypeVar("T")
 NODES = ("twin", "driver", "policy", "operator", "recorder", "learner", "world_model", "monitor")
 END_LIMIT = 10.0  # s from Ctrl-C to the end of everything
 
@@ -37,23 +35,6 @@ SMALL = {
     "operator": {"interventions": False},
     "monitor": {"row_period": 1.0},
 }
-
-
-def wait_for(condition: Callable[[], T], seconds: float, what: str, detail: Callable[[], object] = str) -> T:
-    """The first true value of `condition`; fails after so many seconds, with `what` and `detail()` in its message."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}. {detail()}"
-        time.sleep(0.02)
-    return value
-
-
-def free_domain() -> int:
-    """A DDS domain that nobody on this machine is in: its discovery port is not bound (RTPS 2.3, 9.6.1.1)."""
-    bound = {int(line.split()[1].rpartition(":")[2], 16)
-             for line in Path("/proc/net/udp").read_text().splitlines()[1:]}
-    start = os.getpid()
-    return next(d for d in (1 + (start + i) % 100 for i in range(100)) if 7400 + 250 * d not in bound)
 
 
 def seed_demonstrations(folder: Path, count: int = 2, steps: int = 20) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from graph import Graph, wait_for
-from rclpy.callback_groups import CallbackGroup
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -15,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from ws_interfaces.msg import LearnerStatus, PolicyStatus, Rollout, ServoState, Step, WeightsReport
+from ws_node.polling import Polled
 
 T = TypeVar("T")
 LATCHED = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -29,29 +29,16 @@ class Message(NamedTuple):
     content: Any
 
 
-class _Never(CallbackGroup):
-    """Keeps subscriptions out of the executor: they are read by `Heard.update`."""
-
-    def can_execute(self, entity) -> bool:
-        return False
-
-    def beginning_execution(self, entity) -> bool:
-        return False
-
-
 class Heard:
     """All messages of a topic since it was first listened to, oldest first."""
 
     def __init__(self, node: Node, kind: type, topic: str, qos: QoSProfile):
-        self._subscription = node.create_subscription(kind, topic, lambda _: None, qos, callback_group=_Never())
+        self._polled = Polled(node, kind, topic, qos)
         self._messages: list[Message] = []
 
     def update(self) -> list[Message]:
         """Take what has come, and return everything."""
-        handle, kind = self._subscription.handle, self._subscription.msg_type
-        with handle:
-            while taken := handle.take_message(kind, False):
-                self._messages.append(Message(taken[1]["source_timestamp"] * 1e-9, taken[0]))
+        self._messages += [Message(taken.sent_ns * 1e-9, taken.content) for taken in self._polled.take()]
         return self._messages
 
     @property

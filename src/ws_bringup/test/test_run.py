@@ -70,7 +70,7 @@ def test_a_killed_node_comes_back(running):
     _, folder = running
     before = all_up(folder)
     os.kill(before["learner"], signal.SIGKILL)
-    after = wait_for(lambda: (now := pids(folder))["learner"] != before["learner"] and now, 10.0)
+    after = wait_for(lambda: (now := pids(folder))["learner"] != before["learner"] and now, 10.0, "a new learner")
     assert {**after, "learner": 0} == {**before, "learner": 0}
 
 
@@ -78,7 +78,7 @@ def test_no_node_outlives_a_killed_runner(running):
     process, folder = running
     nodes = all_up(folder)
     process.kill()
-    wait_for(lambda: not any(alive(pid) for pid in nodes.values()), 10.0)
+    wait_for(lambda: not any(alive(pid) for pid in nodes.values()), 10.0, "the end of all nodes")
 
 
 def test_a_second_run_is_refused(running, tmp_path):

@@ -30,6 +30,7 @@ class Taken(NamedTuple):
 
     content: Any  # the message, or its CDR bytes from a raw subscription
     sequence: int  # its publisher's number for it, 0 where the transport has none
+    sent_ns: int  # wall time at which it was published
     received_ns: int  # wall time at which it came
 
 
@@ -52,7 +53,7 @@ class Polled:
                     break
                 content, info = taken
                 sequence = info.get("publication_sequence_number") or 0
-                found.append(Taken(content, sequence, info["received_timestamp"]))
+                found.append(Taken(content, sequence, info["source_timestamp"], info["received_timestamp"]))
         return found
 
     def newest(self) -> Any | None:

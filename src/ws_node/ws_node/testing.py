@@ -58,10 +58,10 @@ def refusal(process: subprocess.Popen[str], seconds: float = 30.0) -> str:
     return output
 
 
-def wait_for(condition: Callable[[], T], seconds: float, what: object = "") -> T:
-    """The first true value of `condition`; fails after so many seconds."""
+def wait_for(condition: Callable[[], T], seconds: float, what: str, detail: Callable[[], object] = str) -> T:
+    """The first true value of `condition`; fails after so many seconds, with `what` and `detail()` in its message."""
     end = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}. {detail()}"
         time.sleep(0.02)
     return value

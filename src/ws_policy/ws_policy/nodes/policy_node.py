@@ -160,9 +160,9 @@ class PolicyNode(Node):
             self._machine.report_success(taken.content.success)
         position = None if self._servo is None else np.asarray(self._servo.position)
         for view, images in self._images.items():
-            for image, sequence, _ in images.take():
-                self._cameras.feeds[view].offer(now, from_time(image.header.stamp), messages.image_fields(image),
-                                                position, sequence)
+            for taken in images.take():
+                stamp, fields = from_time(taken.content.header.stamp), messages.image_fields(taken.content)
+                self._cameras.feeds[view].offer(now, stamp, fields, position, taken.sequence)
 
     # One tick
 

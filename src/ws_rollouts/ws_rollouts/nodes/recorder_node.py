@@ -83,8 +83,8 @@ class RecorderNode(Node):
     def _poll(self) -> None:
         now = self.get_clock().now().nanoseconds
         for name, messages in self._inputs:
-            for raw, _, received_ns in messages.take():
-                self._recorder.on_message(name, raw, now if self._sim_time else received_ns)
+            for taken in messages.take():
+                self._recorder.on_message(name, taken.content, now if self._sim_time else taken.received_ns)
         self._recorder.tick()
 
     def _announce(self, summary: Summary) -> None:

@@ -1,11 +1,18 @@
-"""A node in a process of its own, as its executable runs it."""
+"""A node in a process of its own, as its executable runs it, and its diagnostics."""
 
 import os
 import signal
 from functools import partial
 
 import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
 
+from ws_node.conversions import from_time, to_time
+from ws_node.polling import Polled
+from ws_node.qos import best_effort
+from ws_node.ros import WARN, Diagnostics
 from ws_node.testing import end_node, free_domain, refusal, start_node
 
 NODE = """
@@ -110,3 +117,22 @@ def test_parameters_tell_what_they_are(start):
 )
 def test_a_wrong_parameter_is_refused_with_its_name(start, parameter, message):
     assert message in refusal(start(parameter))
+
+
+def test_diagnostics_say_how_a_node_is():
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=free_domain())
+    node = rclpy.create_node("example", namespace="lab", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    heard = Polled(node, DiagnosticArray, "/diagnostics", best_effort(1))
+    Diagnostics(node, lambda: (WARN, "slow", {"late": 3}), lambda: to_time(12_000_000_345))
+    executor.spin_once(timeout_sec=5.0)
+    [taken] = heard.take()
+    [status] = taken.content.status
+    assert (status.level, status.name, status.message) == (WARN, "example: /lab", "slow")
+    assert [(v.key, v.value) for v in status.values] == [("late", "3")]
+    assert from_time(taken.content.header.stamp) == 12_000_000_345
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()

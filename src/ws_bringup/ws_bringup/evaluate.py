@@ -57,7 +57,7 @@ def weights_of(args: argparse.Namespace, task: Task) -> bytes:
     def demonstrations():
         for bag in finished(Path(args.bags))[0]:
             try:
-                yield read_episode(Path(bag.uri))
+                yield read_episode(Path(bag.uri), task)
             except BagError as error:
                 print(f"left out: {error}", file=sys.stderr)
 

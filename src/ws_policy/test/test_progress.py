@@ -53,18 +53,19 @@ def test_a_restart_changes_no_rate(tmp_path):
                             outcome="timeout" if outcome == "aborted" else outcome)  # as the policy records an abort
         summary = read_summary(write_episode(tmp_path, made))
         ran.add(Finished(summary.episode_id, outcome, POLICY, 6, 1), recorded=False)
+    write_episode(tmp_path, make_episode(6, episode_id="foreign", task="other"))
     again = Progress()
-    assert again.restore(tmp_path) == []
+    assert again.restore(tmp_path, "pushing") == []
     assert (again.success_rate, again.intervention_rate) == (ran.success_rate, ran.intervention_rate) == (0.4, 1 / 6)
     assert (again.episodes, again.env_steps) == (ran.episodes, ran.env_steps) == (5, 30)
 
 
 def test_a_missing_folder_is_a_fresh_run(tmp_path):
     progress = Progress()
-    assert progress.restore(tmp_path / "bags") == [] and progress.episodes == 0
+    assert progress.restore(tmp_path / "bags", "pushing") == [] and progress.episodes == 0
 
 
 def test_what_is_no_bag_is_told_and_not_counted(tmp_path):
     (tmp_path / "pushing-1").mkdir()
     progress = Progress()
-    assert "pushing-1" in progress.restore(tmp_path)[0] and progress.episodes == 0
+    assert "pushing-1" in progress.restore(tmp_path, "pushing")[0] and progress.episodes == 0

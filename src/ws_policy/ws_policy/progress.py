@@ -37,14 +37,12 @@ class Progress:
         self._demonstrations: set[str] = set()
         self._recent: deque[Finished] = deque(maxlen=WINDOW)
 
-    def restore(self, bags: Path) -> list[str]:
-        """Count the finished bags of a folder; returns what is wrong with the others."""
+    def restore(self, bags: Path, task: str) -> list[str]:
+        """Count the task's finished bags in a folder; returns what is wrong with those that are none."""
         summaries, errors = finished(bags)
-        for summary in summaries:
-            self.add(
-                Finished(summary.episode_id, summary.outcome, summary.source, summary.steps, summary.interventions),
-                recorded=True,
-            )
+        for s in summaries:
+            if s.task == task:
+                self.add(Finished(s.episode_id, s.outcome, s.source, s.steps, s.interventions), recorded=True)
         return [str(error) for error in errors]
 
     def add(self, episode: Finished, recorded: bool) -> None:

@@ -73,10 +73,10 @@ class PolicyNode(Node):
         self._joystick = Joystick(self._task, self._options.joy_timeout)
         self._progress = Progress()
         if self._options.run_dir:
-            for problem in self._progress.restore(Path(self._options.run_dir) / "bags"):
+            for problem in self._progress.restore(Path(self._options.run_dir) / "bags", self._task.name):
                 self.get_logger().warning(f"not counted: {problem}")
         self._warm_up()
-        self._forget()
+        self._init_state()
         self._connect(episode)
         gc.collect()
         gc.freeze()  # torch's many objects live as long as the node: a collection that visits them delays a step
@@ -88,7 +88,7 @@ class PolicyNode(Node):
         for _ in range(3):  # the first calls of a network take many times as long as all later ones
             self._runtime.act(Observation(blank, state, dict.fromkeys(VIEWS, 0)), self._options.explore)
 
-    def _forget(self) -> None:
+    def _init_state(self) -> None:
         self._servo: ServoState | None = None
         self._servo_received = self._servo_active = -np.inf
         self._incoming: PolicyWeights | None = None

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from ws_node.cpu import tune_for_torch
 from ws_rollouts.episode import POLICY, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import load_task
 
+tune_for_torch()
 TASK = load_task("pushing")
 
 

@@ -67,9 +67,11 @@ class Learner:
     @property
     def waiting_for(self) -> str:
         """What must arrive before the next update; empty when nothing."""
-        need = self.options.demonstrations
-        if self.demonstrations < need:
-            return f"demonstrations: {self.demonstrations} of {need}"
+        given, need = self.demonstrations, self.options.demonstrations
+        if given < need:
+            # from half of the demonstrations on, the offline updates keep step with them: nobody waits at the end
+            allowed = self.options.offline_steps * (2 * given / need - 1)
+            return f"demonstrations: {given} of {need}" if self.learner_step >= allowed else ""
         if self.learner_step >= self.options.offline_steps + self.env_steps * self.options.updates_per_step:
             return "rollouts"
         return ""
@@ -77,9 +79,10 @@ class Learner:
     @property
     def state(self) -> str:
         """waiting, offline or online."""
-        if self.demonstrations < self.options.demonstrations:
-            return "waiting"
-        return "offline" if self.learner_step < self.options.offline_steps else "online"
+        enough = self.demonstrations >= self.options.demonstrations
+        if enough and self.learner_step >= self.options.offline_steps:
+            return "online"
+        return "waiting" if self.waiting_for else "offline"
 
     def step(self) -> dict[str, float]:
         """One update; call only when nothing is waited for. Raises FloatingPointError on a loss that is not finite."""
@@ -87,14 +90,16 @@ class Learner:
         online = half if self.replay.size("online") >= self.options.training_starts else 0
         counts = {"demo": self.options.batch_size - online, "online": online}
         sac = self.agent.options
-        self.metrics = self.agent.update(self.replay.sample(counts, sac.n_step, sac.gamma))
+        # critics that have seen demonstrations alone know no bad action: until rollouts come, the actor only imitates
+        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
+        self.metrics = self.agent.update(batch, improve=online > 0)
         self.learner_step += 1
         return self.metrics
 
     @property
     def publish_due(self) -> bool:
         past = self.learner_step - self.options.offline_steps
-        return past >= 0 and past % self.options.publish_every == 0
+        return self.state == "online" and past % self.options.publish_every == 0
 
     @property
     def checkpoint_due(self) -> bool:

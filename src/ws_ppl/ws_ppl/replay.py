@@ -10,7 +10,7 @@ import numpy as np
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
-PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
+PAD = 2  # px; random shift of DrQ (Kostrikov et al. 2020); 4 of 64 px blurred the place of the tool too much
 POOLS = ("demo", "online")
 
 
@@ -64,15 +64,17 @@ class Replay:
 
     def add(self, episode: Episode) -> None:
         """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
+        pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
+        frames = np.pad(np.concatenate([episode.frames[view] for view in VIEWS], axis=-1), pad, mode="edge")
+        if frames.shape[1:] != self._frames.shape[1:] or episode.action.shape[1:] != self._action.shape[1:]:
+            raise ValueError(f"{episode.episode_id}: frames {frames.shape} or actions of another size than this task's")
         needed = len(episode) + 1
         while len(self._free) < needed:
             if not self._rollouts:
                 raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
             self._evict(self._rollouts.popleft())
         slots = np.array([self._free.popleft() for _ in range(needed)])
-        pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
-        stacked = np.concatenate([episode.frames[view] for view in VIEWS], axis=-1)
-        self._frames[slots] = np.pad(stacked, pad, mode="edge")
+        self._frames[slots] = frames
         self._state[slots], self._action[slots] = episode.state, episode.action
         self._reward[slots], self._last[slots] = episode.reward, slots[-1]
         self._terminal[slots] = False

@@ -15,6 +15,8 @@ from ws_policy.networks import GRIPPER_CLASSES, Critic, NetworkOptions, Policy
 from ws_ppl.replay import Batch
 from ws_rollouts.task import Task
 
+_SPREAD = 0.01  # share of the deviation's likelihood in the imitation loss
+
 
 @dataclass(frozen=True)
 class SacOptions:
@@ -64,8 +66,11 @@ class Sac:
             modules["gripper_target"] = self.gripper_target
         return modules
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """One gradient step on all networks. Raises FloatingPointError when a loss is not finite."""
+    def update(self, batch: Batch, improve: bool = True) -> dict[str, float]:
+        """One gradient step on all networks; the actor follows the critics only to `improve`, else it just imitates.
+
+        Raises FloatingPointError when a loss is not finite.
+        """
         encoded, encoded_next = self._encode(batch)
         data = {k: torch.from_numpy(getattr(batch, k)) for k in ("action", "returns", "discount", "demo")}
         critic_loss, q = self._critic_loss(encoded, encoded_next, data)
@@ -73,7 +78,9 @@ class Sac:
         gripper_loss = self._gripper_loss(encoded, encoded_next, data)
         actor_loss, log_prob = self._actor_loss(encoded.detach())
         temperature_loss = -self.log_temperature.exp() * (log_prob.detach().mean() + self._target_entropy)
-        loss = critic_loss + self.options.bc_weight * bc_loss + gripper_loss + actor_loss + temperature_loss
+        loss = critic_loss + self.options.bc_weight * bc_loss + gripper_loss
+        if improve:
+            loss = loss + actor_loss + temperature_loss
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is not finite: critic {critic_loss:.3g}, actor {actor_loss:.3g}")
         self.optimiser.zero_grad(set_to_none=True)
@@ -129,7 +136,8 @@ class Sac:
         if not data["demo"].any():
             return encoded.new_zeros(())
         guided, action = encoded[data["demo"]], data["action"][data["demo"]]
-        loss = F.mse_loss(torch.tanh(self.policy.actor(guided)[0]), action[:, :-1])
+        mean, std = self.policy.actor(guided)
+        loss = F.mse_loss(torch.tanh(mean), action[:, :-1]) + _SPREAD * _spread_loss(mean, std, action[:, :-1])
         if self.policy.gripper is not None:
             loss = loss + 0.1 * F.cross_entropy(self.policy.gripper(guided), _gripper_class(action))
         return loss
@@ -154,6 +162,15 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+
+def _spread_loss(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    """Gaussian likelihood of the teacher's hand around the mean: fits the standard deviation, leaves the mean alone.
+
+    Without it nothing but the entropy bonus moves the deviation; the first rollouts are then all but random.
+    """
+    off = torch.atanh(action.clamp(-0.99, 0.99)) - mean.detach()
+    return (std.log() + 0.5 * (off / std).square()).mean()
 
 
 def _gripper_class(action: Tensor) -> Tensor:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout
 from ws_node.cpu import tune_for_torch
+from ws_node.memory import rss_mib
 from ws_node.options import option
+from ws_node.qos import latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.networks import NetworkOptions
@@ -55,13 +55,12 @@ class LearnerNode(Node):
         self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
         self._pending: deque[str] = deque()
         self._rejected = self._rollbacks = 0
+        self._rolled_back = float("-inf")
         self._rate = (time.monotonic(), self._learner.learner_step, 0.0)
         self._resume()
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched)
+        self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
-        deep = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), deep)
+        self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._learner.version:
@@ -104,7 +103,7 @@ class LearnerNode(Node):
 
     def _ingest(self, uri: str) -> None:
         try:
-            self._learner.add(read_episode(Path(uri)))
+            self._learner.add(read_episode(Path(uri), self._learner.task))
         except (BagError, ValueError) as error:
             self._rejected += 1
             self.get_logger().warning(f"rollout left out: {error}")
@@ -124,6 +123,7 @@ class LearnerNode(Node):
 
     def _roll_back(self, error: FloatingPointError) -> None:
         self._rollbacks += 1
+        self._rolled_back = time.monotonic()
         kept = checkpoint.read(self._run_dir / "checkpoints")
         if kept is None:
             raise RuntimeError(f"{error}, and there is no checkpoint to go back to") from error
@@ -147,7 +147,7 @@ class LearnerNode(Node):
             bags_rejected=self._rejected,
             updates_per_s=rate,
             replay_mib=learner.replay.mib_when_full,
-            rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            rss_mib=rss_mib(),
             **learner.metrics,
         )
         message.header.stamp = self.get_clock().now().to_msg()
@@ -155,7 +155,7 @@ class LearnerNode(Node):
 
     def _health(self) -> tuple[bytes, str, dict]:
         values = {"learner_step": self._learner.learner_step, "rejected": self._rejected, "rollbacks": self._rollbacks}
-        if self._rollbacks:
+        if time.monotonic() - self._rolled_back < 60.0:
             return ERROR, "a loss was not finite", values
         if self._rejected:
             return WARN, f"{self._rejected} rollouts were left out", values

@@ -6,11 +6,10 @@ When it demonstrates it drives from the first step to the last. Else it keeps it
 distance that is left. It has a reason to intervene at a step
 - when that distance has not become smaller by `stall_gain` in the last `stall_steps` steps, or
 - when it is more than `retreat` larger than the smallest so far (the arm goes away, or beyond).
-For each reason it takes over with the chance `probability` * (1 - success rate of the last 20 episodes);
-if it does not, the watch begins anew. It drives for a number of steps drawn uniformly from
-`shortest` .. `longest`, or until the task is done, then hands back and keeps its hands off for at least
-`refractory` steps. The rule and its numbers are the same for all modes; `interventions` false, as in every
-evaluation, means none at all.
+For each reason it takes over with the chance `probability`; if it does not, the watch begins anew. It drives
+for a number of steps drawn uniformly from `shortest` .. `longest`, or until the task is done, then hands back
+and keeps its hands off for at least `refractory` steps. The rule and its numbers are the same for all modes;
+`interventions` false, as in every evaluation, means none at all.
 """
 
 from __future__ import annotations
@@ -111,11 +110,10 @@ class ScriptedOperator:
         """Whether it holds the deadman."""
         return self._active and (self._demonstration or self._drives_for > 0)
 
-    def begin(self, demonstration: bool, success_rate: float = 0.0) -> None:
-        """An episode starts; `success_rate` 0 .. 1 over the last 20 fades the interventions."""
+    def begin(self, demonstration: bool) -> None:
+        """An episode starts."""
         self._active = True
         self._demonstration = demonstration
-        self._chance = self.options.probability * (1.0 - min(1.0, max(0.0, success_rate)))
         self._drives_for = 0
         self._hands_off = 0
         self._watch_anew()
@@ -150,7 +148,7 @@ class ScriptedOperator:
             self._hands_off -= 1
         elif self.options.interventions and self._reason(self._skill.left(poses, progress, position)):
             self._watch_anew()
-            if self._rng.random() < self._chance:
+            if self._rng.random() < self.options.probability:
                 self._drives_for = int(self._rng.integers(self.options.shortest, self.options.longest + 1))
                 self._take()
 

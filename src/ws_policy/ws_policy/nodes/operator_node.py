@@ -39,7 +39,6 @@ class OperatorNode(Node):
         self._operator = ScriptedOperator(task, declare(self, OperatorOptions), options.seed)
         self._size = task.action_size
         self._episode = ""
-        self._success_rate = 0.0
         self._poses: Poses = {}
         self._progress = 0.0
         self._position: np.ndarray | None = None
@@ -52,7 +51,6 @@ class OperatorNode(Node):
         Diagnostics(self, self._report)
 
     def _on_status(self, status: PolicyStatus) -> None:
-        self._success_rate = status.success_rate
         if status.waiting_for.startswith(WAIT_DEMONSTRATION):  # what went wrong before may follow
             if not self._operator.driving:
                 self._operator.begin(demonstration=True)
@@ -66,7 +64,7 @@ class OperatorNode(Node):
         if step.episode_id != self._episode:
             self._episode = step.episode_id
             if step.source != Step.SOURCE_DEMONSTRATION:
-                self._operator.begin(demonstration=False, success_rate=self._success_rate)
+                self._operator.begin(demonstration=False)
         if self._look():
             self._operator.advance(self._poses, self._progress, self._position)
 
@@ -87,7 +85,7 @@ class OperatorNode(Node):
         self._joy.publish(message)
 
     def _report(self) -> tuple[bytes, str, dict]:
-        values = {"driving": self._operator.driving, "success_rate": f"{self._success_rate:.2f}"}
+        values = {"driving": self._operator.driving}
         if not self._poses or self._position is None:
             return WARN, "waits for task/state and servo/state", values
         return OK, "driving" if self._operator.driving else "hands off", values

@@ -10,7 +10,7 @@ import numpy as np
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
-PAD = 2  # px; random shift of DrQ (Kostrikov et al. 2020); 4 of 64 px blurred the place of the tool too much
+PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
 POOLS = ("demo", "online")
 
 

@@ -15,8 +15,6 @@ from ws_policy.networks import GRIPPER_CLASSES, Critic, NetworkOptions, Policy
 from ws_ppl.replay import Batch
 from ws_rollouts.task import Task
 
-_SPREAD = 0.01  # share of the deviation's likelihood in the imitation loss
-
 
 @dataclass(frozen=True)
 class SacOptions:
@@ -136,8 +134,7 @@ class Sac:
         if not data["demo"].any():
             return encoded.new_zeros(())
         guided, action = encoded[data["demo"]], data["action"][data["demo"]]
-        mean, std = self.policy.actor(guided)
-        loss = F.mse_loss(torch.tanh(mean), action[:, :-1]) + _SPREAD * _spread_loss(mean, std, action[:, :-1])
+        loss = F.mse_loss(torch.tanh(self.policy.actor(guided)[0]), action[:, :-1])
         if self.policy.gripper is not None:
             loss = loss + 0.1 * F.cross_entropy(self.policy.gripper(guided), _gripper_class(action))
         return loss
@@ -162,15 +159,6 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
-
-
-def _spread_loss(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
-    """Gaussian likelihood of the teacher's hand around the mean: fits the standard deviation, leaves the mean alone.
-
-    Without it nothing but the entropy bonus moves the deviation; the first rollouts are then all but random.
-    """
-    off = torch.atanh(action.clamp(-0.99, 0.99)) - mean.detach()
-    return (std.log() + 0.5 * (off / std).square()).mean()
 
 
 def _gripper_class(action: Tensor) -> Tensor:

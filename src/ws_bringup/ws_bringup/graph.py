@@ -137,8 +137,8 @@ def _learning(settings: Settings) -> list[Process]:
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),
         # a full core of its own, but never before the control loop
-        Process("learner", "ws_ppl", "learner", root, parameters=learner, niceness=10),
-        Process("world_model", "ws_world_model", "world_model", root, parameters=clock, required=False, niceness=10),
+        Process("learner", "ws_ppl", "learner", root, parameters=learner, niceness=19),
+        Process("world_model", "ws_world_model", "world_model", root, parameters=clock, required=False, niceness=19),
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
     if settings.record:

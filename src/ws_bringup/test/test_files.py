@@ -106,6 +106,8 @@ def test_the_summary_adds_sessions_and_takes_the_evaluation(settings):
         {"session": 1.0, "wall_s": 120.0, "cpu_s": 90.0, "peak_rss_mib": 950.0, "policy_weight_lag_s": 0.5},
         {"session": 2.0, "wall_s": 60.0, "cpu_s": 60.0, "peak_rss_mib": 940.0, "policy_weight_lag_s": 0.1,
          "learner_state": "online", "learner_updates_per_s": 8.0, "learner_learner_step": 1234},
+        *({"session": 2.0, "wall_s": 60.0, "cpu_s": 60.0, "policy_env_steps": 9, "policy_control_period_p99_ms": p99}
+          for p99 in (103.0, 150.0, 104.0)),
     ]
     for row in rows:
         append_metrics(folder, row)
@@ -118,6 +120,7 @@ def test_the_summary_adds_sessions_and_takes_the_evaluation(settings):
     assert summary["weight_lag_s"] == 0.5
     assert summary["updates_per_s"] == 8.0
     assert summary["learner_steps"] == 1234
+    assert summary["control_period_p99_ms"] == 104.0
     assert (summary["success_rate"], summary["eval_episodes"]) == (0.9, 50)
     assert summary["bc_success_rate"] is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ _LAST = {
     "demos": "policy_demonstrations",
     "training_success_rate": "policy_success_rate",
     "intervention_rate": "policy_intervention_rate",
+}
+# name in the summary -> key of which the median over the rows of running policies is taken; the rows hold
+# percentiles of the last minute each
+_TYPICAL = {
     "control_period_p50_ms": "policy_control_period_p50_ms",
     "control_period_p99_ms": "policy_control_period_p99_ms",
     "image_to_command_p50_ms": "policy_image_to_command_p50_ms",
@@ -57,6 +62,7 @@ def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: 
         "wall_minutes": _minutes(sessions.values(), "wall_s"),
         "cpu_minutes": _minutes(sessions.values(), "cpu_s"),
         **{name: _last(rows, key) for name, key in _LAST.items()},
+        **{name: _median(rows, key) for name, key in _TYPICAL.items()},
         "success_rate": evaluation.get("success_rate"),
         "success_ci": evaluation.get("success_ci"),
         "eval_episodes": evaluation.get("episodes"),
@@ -70,6 +76,11 @@ def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: 
 
 def _last(rows: list[dict], key: str) -> Any:
     return next((row[key] for row in reversed(rows) if key in row), None)
+
+
+def _median(rows: list[dict], key: str) -> Any:
+    running = [row[key] for row in rows if row.get("policy_env_steps") and row.get(key) is not None]
+    return statistics.median(running) if running else None
 
 
 def _minutes(rows, key: str) -> float:

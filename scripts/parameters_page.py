@@ -33,7 +33,7 @@ For `make run ARGS="key:=value ..."`, `worldsample run key:=value` and `ros2 lau
 """
 TASK = """## Task files
 
-Entries of `src/ws_rollouts/ws_rollouts/tasks/<task>.yaml`, in frame `base_link`; the controlled point is `gripper_link`.
+Entries of `src/ws_rollouts/ws_rollouts/tasks/<task>.yaml`; frame `base_link`, the controlled point is `gripper_link`.
 """
 
 

@@ -114,8 +114,8 @@ def _draw_curves(figure, rows: list[dict], result: dict) -> None:
     left, right = figure.subplots(1, 2)
     told = [r for r in rows if r.get("policy_episodes", 0) > 0]
     steps = [r["policy_env_steps"] for r in told]
-    left.plot(steps, [r["policy_success_rate"] for r in told], label="success, last 20 episodes")
-    left.plot(steps, [r["policy_intervention_rate"] for r in told], label="intervention rate, same window")
+    left.plot(steps, [r["policy_success_rate"] for r in told], label="success with help, last 20 episodes")
+    left.plot(steps, [r["policy_intervention_rate"] for r in told], label="share of steps with help, same window")
     for key, name, style in (("success_rate", "learnt policy", "--"), ("bc_success_rate", "cloning alone", ":")):
         if result.get(key) is not None:
             text = f"{name}, {result['eval_episodes']} episodes without interventions"

@@ -115,7 +115,8 @@ class Graph:
             except OSError:
                 continue
             used |= {Path(line.split(maxsplit=5)[5]) for line in text.splitlines() if " /dev/shm/" in line}
-        return {path for path in used if path.exists()}
+        # a tracing library, where installed, keeps one file of its own for all programs of a user
+        return {path for path in used if path.exists() and "lttng" not in path.name}
 
     def interrupt(self) -> float:
         """Ctrl-C; returns the seconds until everything had ended. Fails when that is longer than the limit."""

@@ -62,6 +62,7 @@ class Probe:
         self.node = Node("probe", namespace=namespace, context=self._context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._heard: list[Heard] = []
         self.status = self.hear("policy/status", PolicyStatus)
         self.learner = self.hear("learner/status", LearnerStatus)
         self.steps = self.hear("policy/step", Step)
@@ -71,13 +72,16 @@ class Probe:
 
     def hear(self, topic: str, kind: type, qos: QoSProfile = RELIABLE) -> Heard:
         """Listen to a topic from now on."""
-        return Heard(self.node, kind, topic, qos)
+        self._heard.append(Heard(self.node, kind, topic, qos))
+        return self._heard[-1]
 
     def wait_for(self, condition: Callable[[], T], seconds: float, what: str) -> T:
         """As graph.wait_for; fails at once when the run has ended."""
 
         def running_condition() -> T:
             assert self.graph.runner.poll() is None, f"the run ended while waiting for {what}. {self.describe()}"
+            for heard in self._heard:  # no queue may run over while one looks at another topic
+                heard.update()
             return condition()
 
         return wait_for(running_condition, seconds, what, self.describe)

@@ -16,7 +16,7 @@ from ws_bringup.metrics import PROGRESS, read_json
 from ws_bringup.progress import View
 from ws_bringup.settings import Settings
 from ws_bringup.summary import BASELINE, CHECKPOINT_WEIGHTS, EVALUATION, write_summary
-from ws_bringup.supervisor import ProcessError
+from ws_bringup.supervisor import ProcessError, RefusedError
 
 LEAST_FREE = 1 << 30        # bytes of disk to start a run with
 EVALUATION_SEED = 1_000_000  # apart from every training seed: the scenes are new ones
@@ -24,7 +24,8 @@ EVALUATION_SHARE = 0.25     # of a short run's minutes, at most
 
 
 def run(settings: Settings) -> int:
-    """Run the whole loop; the exit code: 0 at its end or after Ctrl-C, 1 when a process could not be kept up.
+    """Run the whole loop; the exit code: 0 at its end or after Ctrl-C, 1 when a process could not be kept up,
+    2 when one refused its parameters.
 
     Raises ValueError, AlreadyRunning or OSError when it cannot start.
     """
@@ -104,7 +105,7 @@ class _Session:
             await runner.run(supervised, self._stop, time_for_graph(self._settings), logs.line)
         except ProcessError as error:
             self._say(f"error: {error}; the run ends")
-            return 1
+            return 2 if isinstance(error, RefusedError) else 1
         return 0
 
     async def _evaluate(self, processes: list[Process], logs) -> None:

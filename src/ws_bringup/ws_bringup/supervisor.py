@@ -24,6 +24,10 @@ class ProcessError(RuntimeError):
     """A process cannot be kept up; the message names it and says why."""
 
 
+class RefusedError(ProcessError):
+    """A process refused what it was asked for, such as a parameter out of range."""
+
+
 @dataclass(frozen=True)
 class RestartPolicy:
     """Times in s. A process that ends within `healthy_after` waits twice as long before each new start."""
@@ -125,7 +129,7 @@ class Supervised:
     def _decide(self, code: int) -> None:
         name = self.process.name
         if code == REFUSED:
-            raise ProcessError(f"{name} refused to start: {self._last_line}")
+            raise RefusedError(f"{name} refused to start: {self._last_line}")
         now = time.monotonic()
         self._exits.append(now)
         while now - self._exits[0] > self.policy.window:
@@ -161,5 +165,8 @@ def _kill_group(pid: int, signal_number: int) -> None:
 
 def _in_child(niceness: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives a runner that is killed
+    # until the node has its own handler an interrupt would only break off its imports, with a traceback; what is
+    # lost to that is ended by the SIGTERM that follows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if niceness:
         os.nice(niceness)

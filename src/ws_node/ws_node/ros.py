@@ -126,6 +126,8 @@ def _refuse(error: Exception) -> int:
 
 
 def _spin(node: Node) -> None:
+    if not rclpy.ok():  # a signal came while the node was being made; an executor of an ended context complains
+        return
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     work = getattr(node, "work", None)

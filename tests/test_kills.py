@@ -1,0 +1,214 @@
+"""Every process is killed once with -9 while it works: the arm holds, the process comes back, nothing is lost."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import NODES, seed_demonstrations
+from probe import BEST_EFFORT
+from sensor_msgs.msg import JointState
+
+from ws_interfaces.msg import ServoState
+from ws_ppl import checkpoint
+from ws_rollouts.bag import read_episode
+from ws_rollouts.catalog import finished
+from ws_rollouts.episode import DEMONSTRATION
+
+pytestmark = pytest.mark.timeout(180)
+HOLD_LIMIT = 0.25  # s from the death of the driver or the policy until the arm is told to hold
+BACK_LIMIT = 10.0  # s until the process is back
+STILL = 0.002  # rad, what a joint that holds may still creep
+BRAKING = 0.5  # s that the arm may take to come to rest once it is told to hold
+
+
+@pytest.fixture(scope="module")
+def graph(make_graph, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills") / "run"
+    seed_demonstrations(folder)
+    three = {"policy": {"demonstrations": 3}, "learner": {"learner.demonstrations": 3}}
+    return make_graph(folder=folder, values=three)
+
+
+@pytest.fixture(scope="module")
+def probe(graph, make_probe):
+    return make_probe(graph)
+
+
+@pytest.fixture(scope="module")
+def diagnostics(probe):
+    return probe.hear("/diagnostics", DiagnosticArray)
+
+
+@pytest.fixture(scope="module")
+def targets(probe):
+    return probe.hear("motion_target/target_joint_state_arm", JointState, BEST_EFFORT)
+
+
+@pytest.fixture(scope="module")
+def feedback(probe):
+    return probe.hear("hdas/feedback_arm", JointState, BEST_EFFORT)
+
+
+@pytest.fixture
+def kill(graph, probe, diagnostics, record_property):
+    """Kills a node and waits until it works again; the moments (time.time()) of its death and of its return."""
+
+    def signs(name, moment):
+        if name == "monitor":
+            path = graph.folder / "progress.json"
+            return [path.stat().st_mtime] if path.stat().st_mtime > moment + 1.5 else []
+        return [m.sent for m in diagnostics.since(moment) if m.content.status[0].name.startswith(f"{name}:")]
+
+    def kill(name):
+        process = graph.node(name)
+        moment = time.time()
+        process.kill()
+        back = probe.wait_for(lambda: signs(name, moment), BACK_LIMIT, f"{name} to be back")[0]
+        assert graph.node(name).pid != process.pid
+        assert "was ended by SIGKILL; starts again" in graph.log(name)
+        record_property("back_s", round(back - moment, 2))
+        print(f"{name} was back after {back - moment:.2f} s")
+        return moment, back
+
+    return kill
+
+
+@pytest.fixture
+def nothing_lost(probe, graph):
+    """Afterwards the loop goes on, learns from a new episode, and every episode from before is still there, once."""
+    before = {m.content.episode_id for m in probe.rollouts.update()}
+    yield
+    probe.finish_episode(60.0)
+    step = probe.learner.last.learner_step
+    probe.finish_episode(60.0)
+    probe.wait_for(lambda: probe.learner.last.learner_step > step, 20.0, "learning to go on")
+    summaries, errors = finished(graph.folder / "bags")
+    assert not errors and before <= {s.episode_id for s in summaries}
+
+
+def joints(messages):
+    return np.array([m.content.position[:6] for m in messages])
+
+
+def furthest(messages):
+    """The largest motion of any joint within these messages, rad."""
+    return np.ptp(joints(messages), axis=0).max()
+
+
+def between(messages, start, end):
+    return [m for m in messages if start < m.sent < end]
+
+
+def test_operator_in_a_demonstration(probe, graph, kill):
+    name = probe.running_episode(60.0, steps=5)
+    assert probe.steps.last.source == DEMONSTRATION
+    moment, back = kill("operator")
+    modes = [m.content.mode for m in between(probe.servo.update(), moment + 1.0, back - 0.2)]
+    assert not modes or set(modes) == {ServoState.MODE_HOLD}, "nobody drives"
+    rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
+                                           if m.content.episode_id == name), None), 30.0, "the demonstration's end")
+    episode = read_episode(rollout.uri)
+    assert episode.success and set(episode.source) == {DEMONSTRATION}
+    probe.running_episode(60.0)
+
+
+def test_driver(probe, kill, targets, feedback, nothing_lost):
+    name = probe.running_episode(steps=5)
+    probe.wait_for(lambda: feedback.update() and targets.update(), 5.0, "the arm's topics")
+    moment, _ = kill("driver")
+    first = probe.wait_for(lambda: targets.since(moment), 20.0, "the new driver's first target")[0].sent
+    assert first > probe.servo.since(moment)[0].sent - 0.1, "a dead driver sends nothing"
+    assert furthest(between(feedback.update(), moment + HOLD_LIMIT + BRAKING, first)) < STILL
+    modes = [m.content.mode for m in between(probe.servo.update(), moment, first)]
+    assert modes and set(modes) == {ServoState.MODE_LOCKED}, "a new driver moves nothing until it is enabled"
+    end = next(m.content for m in probe.steps.since(moment) if m.content.episode_id == name and m.content.truncated)
+    assert not end.terminated
+
+
+def test_twin(probe, kill, targets, feedback, nothing_lost):
+    probe.running_episode(steps=5)
+    moment, _ = kill("twin")
+    fresh = feedback.since(moment)
+    silent = between(targets.update(), moment + 0.4, fresh[0].sent)
+    assert not silent, "no targets without feedback"
+    probe.running_episode(60.0, after=time.time())
+    start = joints(fresh[:1])[0]
+    first = joints(targets.since(fresh[0].sent)[:5])
+    assert np.abs(first - start).max() < 0.05, "the arm stays where the driver finds it"
+
+
+def test_recorder(probe, kill, graph, nothing_lost):
+    name = probe.running_episode(steps=5)
+    kill("recorder")
+    steps = [m.sent for m in probe.steps.update() if m.content.episode_id == name]
+    assert np.diff(steps).max() < 0.5, "control does not need the recorder"
+    names = [m.content.episode_id for m in probe.rollouts.update()]
+    assert len(names) == len(set(names))
+
+
+def test_learner(probe, kill, graph, nothing_lost):
+    before, version = probe.learner.last, probe.status.last.weights_version
+    probe.running_episode(steps=5)
+    moment, back = kill("learner")
+    steps = between(probe.steps.update(), moment, back)
+    assert steps and all(m.content.weights_version >= version for m in steps), "the last good weights act on"
+    after = probe.learner.since(moment)[0].content
+    assert after.episodes >= before.episodes and after.demonstrations == before.demonstrations
+    assert after.learner_step >= 4, "goes on from a checkpoint"
+    session = probe.wait_for(lambda: next((m.content for m in probe.reports.since(moment)), None), 15.0, "new weights")
+    assert session.accepted, session
+
+
+@pytest.mark.parametrize("name", ["world_model", "monitor"])
+def test_those_that_control_does_not_need(probe, kill, name):
+    probe.running_episode(steps=3)
+    moment, back = kill(name)
+    assert {m.content.mode for m in probe.servo.since(moment)} <= {ServoState.MODE_ACTIVE, ServoState.MODE_HOLD,
+                                                                    ServoState.MODE_RESETTING}
+    probe.running_episode(after=back)
+
+
+def test_policy(probe, kill, targets, feedback, nothing_lost, record_property):
+    name = probe.running_episode(steps=5)
+    moment, back = kill("policy")
+    back -= 1.0  # it commands before its first diagnostics
+    states = [m for m in between(probe.servo.update(), moment, back) if m.content.mode != ServoState.MODE_ACTIVE]
+    held = states[0].sent - moment
+    record_property("held_s", round(held, 3))
+    print(f"held after {held:.3f} s")
+    assert held < HOLD_LIMIT
+    assert {m.content.mode for m in states} == {ServoState.MODE_HOLD}
+    assert furthest(between(targets.update(), moment + held + BRAKING, back)) < STILL
+    assert furthest(between(feedback.update(), moment + held + BRAKING, back)) < STILL
+    places = np.array([m.content.position for m in between(probe.servo.update(), moment, back)])
+    assert np.linalg.norm(places - places[0], axis=1).max() < 0.04
+    rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
+                                           if m.content.episode_id == name), None), 15.0, "the broken-off episode")
+    episode = read_episode(rollout.uri)
+    assert rollout.outcome == episode.outcome == "aborted" and not episode.terminated
+
+
+def test_the_books_agree_at_the_end(probe, graph):
+    probe.finish_episode(60.0)
+
+    def bags():
+        return {s.episode_id: s for s in finished(graph.folder / "bags")[0] if s.steps}
+
+    probe.wait_for(lambda: probe.learner.last.episodes == len(bags()), 10.0, "the learner to have taken every bag once")
+    assert not probe.learner.last.bags_rejected
+    probe.wait_for(lambda: probe.status.last.episodes == len([s for s in bags().values() if s.source != DEMONSTRATION]),
+                   10.0, "the policy to have counted every rollout once")
+    assert probe.status.last.demonstrations == 3
+    assert all("starts again" in graph.log(name) for name in NODES)
+    graph.interrupt()
+    on_disk = bags()
+    known = checkpoint.read(graph.folder / "checkpoints")[1]["episodes"]
+    assert len(known) == len(set(known)) and set(known) <= set(on_disk)
+    assert len(on_disk) - len(known) <= 1, "at most the episode that ran at the end is left for the next start"
+    announced = [m.content.episode_id for m in probe.rollouts.update()]
+    assert len(announced) == len(set(announced)) and set(announced) <= set(on_disk)
+    for summary in on_disk.values():
+        cut = summary.steps - len(read_episode(Path(summary.uri)))
+        assert cut == 0 or (cut == 1 and summary.outcome == "aborted"), summary

@@ -59,7 +59,7 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def restore(learner: Learner, tensors: dict[str, np.ndarray], counts: dict) -> None:
-    """Put a checkpoint's state into a learner of the same sizes; its episodes must be added before this.
+    """Put a checkpoint's state into a learner of the same sizes; add its episodes, in their order, before or after.
 
     Raises WeightsError when the networks have other sizes.
     """

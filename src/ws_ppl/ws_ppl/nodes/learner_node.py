@@ -54,10 +54,11 @@ class LearnerNode(Node):
         replay = self._learner.replay
         self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
         self._pending: deque[str] = deque()
-        self._rejected = self._rollbacks = 0
+        self._rejected: set[str] = set()
+        self._rollbacks = 0
         self._rolled_back = float("-inf")
         self._rate = (time.monotonic(), self._learner.learner_step, 0.0)
-        self._resume()
+        self._past = self._resume()
         self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
         self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
@@ -68,6 +69,9 @@ class LearnerNode(Node):
 
     def work(self) -> bool:
         """Ingest one rollout, or do one update; False when there is nothing to do."""
+        if self._past:  # one by one: with hundreds of them the node is heard, and can be ended, meanwhile
+            self._ingest(self._past.popleft())
+            return True
         if self._pending:
             self._ingest(self._pending.popleft())
             return True
@@ -86,26 +90,26 @@ class LearnerNode(Node):
 
     def close(self) -> None:
         """Keep what was learned."""
-        if self._learner.learner_step:
+        if self._learner.learner_step and not self._past:
             self._save()
 
-    def _resume(self) -> None:
+    def _resume(self) -> deque[str]:
+        """Go on from the checkpoint, if any; returns the bags to read: first those that it knows, in its order."""
         kept = checkpoint.read(self._run_dir / "checkpoints") if self._options.resume else None
-        bags = {summary.episode_id: summary.uri for summary in finished(self._run_dir / "bags")[0]}
-        known = kept[1]["episodes"] if kept else []
-        for name in [*(n for n in known if n in bags), *(n for n in bags if n not in set(known))]:
-            self._ingest(bags[name])
+        bags = {s.episode_id: s.uri for s in finished(self._run_dir / "bags")[0] if s.steps}
+        known = [name for name in kept[1]["episodes"] if name in bags] if kept else []
         if kept:
             checkpoint.restore(self._learner, *kept)
-            self.get_logger().info(
-                f"resumed at learner step {self._learner.learner_step} with {len(self._learner.episodes)} episodes"
-            )
+            self.get_logger().info(f"resumed at learner step {self._learner.learner_step} with {len(known)} episodes")
+        return deque(bags[name] for name in dict.fromkeys([*known, *bags]))
 
     def _ingest(self, uri: str) -> None:
+        if uri in self._rejected:
+            return
         try:
             self._learner.add(read_episode(Path(uri), self._learner.task))
         except (BagError, ValueError) as error:
-            self._rejected += 1
+            self._rejected.add(uri)
             self.get_logger().warning(f"rollout left out: {error}")
 
     def _publish(self) -> None:
@@ -131,6 +135,8 @@ class LearnerNode(Node):
         self.get_logger().error(f"{error}: went back to learner step {self._learner.learner_step}")
 
     def _report(self) -> None:
+        if self._past:  # its numbers are not yet those of the run
+            return
         learner, (then, steps, _) = self._learner, self._rate
         now = time.monotonic()
         rate = (learner.learner_step - steps) / max(now - then, 1e-6)
@@ -144,7 +150,7 @@ class LearnerNode(Node):
             demonstrations=learner.demonstrations,
             demo_transitions=learner.replay.size("demo"),
             online_transitions=learner.replay.size("online"),
-            bags_rejected=self._rejected,
+            bags_rejected=len(self._rejected),
             updates_per_s=rate,
             replay_mib=learner.replay.mib_when_full,
             rss_mib=rss_mib(),
@@ -154,11 +160,13 @@ class LearnerNode(Node):
         self._status.publish(message)
 
     def _health(self) -> tuple[bytes, str, dict]:
-        values = {"learner_step": self._learner.learner_step, "rejected": self._rejected, "rollbacks": self._rollbacks}
+        if self._past:
+            return OK, f"reads {len(self._past)} episodes of before", {}
+        values = {"learner_step": self._learner.learner_step, "rejected": len(self._rejected), "rollbacks": self._rollbacks}
         if time.monotonic() - self._rolled_back < 60.0:
             return ERROR, "a loss was not finite", values
         if self._rejected:
-            return WARN, f"{self._rejected} rollouts were left out", values
+            return WARN, f"{len(self._rejected)} rollouts were left out", values
         return OK, self._learner.waiting_for or self._learner.state, values
 
 

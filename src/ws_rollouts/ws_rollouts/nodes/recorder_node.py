@@ -71,7 +71,7 @@ class RecorderNode(Node):
             return
         for found in recovered:
             self.get_logger().warning(f"recovered {found.episode_id}: {found.lost or 'nothing lost'}")
-            if found.summary is not None:
+            if found.summary is not None and found.summary.steps:
                 self._announce(found.summary)
 
     def _subscribe(self, topic: Topic) -> Polled:

@@ -162,7 +162,8 @@ class LearnerNode(Node):
     def _health(self) -> tuple[bytes, str, dict]:
         if self._past:
             return OK, f"reads {len(self._past)} episodes of before", {}
-        values = {"learner_step": self._learner.learner_step, "rejected": len(self._rejected), "rollbacks": self._rollbacks}
+        values = {"learner_step": self._learner.learner_step, "rejected": len(self._rejected),
+                  "rollbacks": self._rollbacks}
         if time.monotonic() - self._rolled_back < 60.0:
             return ERROR, "a loss was not finite", values
         if self._rejected:

@@ -8,7 +8,7 @@ import numpy as np
 from ws_twin_a1x.scenes.stage import TABLE_Z, add_box, add_geom
 
 CENTRE = (0.408, 0.0)  # m, nominal place of the toaster; its lever's face looks at the robot (-x)
-JITTER_XY, JITTER_YAW = 0.045, 0.4  # m, rad; uniform +-
+JITTER_XY, JITTER_YAW = 0.06, 0.5  # m, rad; uniform +-
 LENGTH, WIDTH, HEIGHT, ROUNDING = 0.20, 0.13, 0.15, 0.02  # m, body along x, y, z
 KNOB = (-LENGTH / 2 - 0.028, 0.0, 0.126)  # m, centre of the knob in the toaster's frame, lever up
 KNOB_HALF = (0.007, 0.012, 0.005)

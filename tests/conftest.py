@@ -8,15 +8,14 @@ import pytest
 from graph import Graph, free_domain
 from probe import Probe
 
-from ws_bringup.environment import defaults
+from ws_bringup.environment import PROFILES, RANGE, defaults
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _transport():
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in defaults().items():
-            if "FAST" in name or name.startswith("ROS_"):
-                patch.setenv(name, value)
+        for name in (*PROFILES, RANGE):
+            patch.setenv(name, defaults()[name])
         yield
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -140,6 +141,14 @@ class Graph:
         """All that a node has said, over all its starts."""
         path = self.folder / "logs" / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def said(self, name: str, text: str, after: float) -> float | None:
+        """When a node first logged a line with `text` after a moment (time.time()); None while it has not."""
+        for line in self.log(name).splitlines():
+            moment = datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
+            if moment > after and text in line:
+                return moment
+        return None
 
     def describe(self) -> str:
         """What to show when something has failed."""

@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 
 from ws_interfaces.msg import ServoState
 from ws_ppl import checkpoint
-from ws_rollouts.bag import read_episode
+from ws_rollouts.bag import BagError, read_episode
 from ws_rollouts.catalog import finished
 from ws_rollouts.episode import DEMONSTRATION
 
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.timeout(180)
 HOLD_LIMIT = 0.25  # s from the death of the driver or the policy until the arm is told to hold
 BACK_LIMIT = 10.0  # s until the process is back
 STILL = 0.002  # rad, what a joint that holds may still creep
-BRAKING = 0.5  # s that the arm may take to come to rest once it is told to hold
+BRAKING = 0.5  # s from there until the target stands still; the arm follows as its own tracker lets it
+FOLLOWING = 0.6
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +106,8 @@ def test_operator_in_a_demonstration(probe, graph, kill):
     name = probe.running_episode(60.0, steps=5)
     assert probe.steps.last.source == DEMONSTRATION
     moment, back = kill("operator")
-    modes = [m.content.mode for m in between(probe.servo.update(), moment + 1.0, back - 0.2)]
-    assert not modes or set(modes) == {ServoState.MODE_HOLD}, "nobody drives"
+    states = between(probe.servo.update(), moment + 0.8, back - 1.1)  # it drives before its first diagnostics
+    assert {m.content.mode for m in states} <= {ServoState.MODE_HOLD}, "nobody drives"
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
                                            if m.content.episode_id == name), None), 30.0, "the demonstration's end")
     episode = read_episode(rollout.uri)
@@ -114,29 +115,32 @@ def test_operator_in_a_demonstration(probe, graph, kill):
     probe.running_episode(60.0)
 
 
-def test_driver(probe, kill, targets, feedback, nothing_lost):
+def test_driver(probe, graph, kill, targets, feedback, nothing_lost):
     name = probe.running_episode(steps=5)
     probe.wait_for(lambda: feedback.update() and targets.update(), 5.0, "the arm's topics")
     moment, _ = kill("driver")
-    first = probe.wait_for(lambda: targets.since(moment), 20.0, "the new driver's first target")[0].sent
-    assert first > probe.servo.since(moment)[0].sent - 0.1, "a dead driver sends nothing"
-    assert furthest(between(feedback.update(), moment + HOLD_LIMIT + BRAKING, first)) < STILL
-    modes = [m.content.mode for m in between(probe.servo.update(), moment, first)]
-    assert modes and set(modes) == {ServoState.MODE_LOCKED}, "a new driver moves nothing until it is enabled"
+    enabled = probe.wait_for(lambda: graph.said("driver", "enable: active", moment), 20.0, "the new driver enabled")
+    assert not between(targets.update(), moment + 0.01, enabled - 0.05), "a new driver moves nothing"
+    assert furthest(between(feedback.update(), moment + HOLD_LIMIT + FOLLOWING, enabled - 0.05)) < STILL
+    modes = {m.content.mode for m in between(probe.servo.update(), moment + 0.01, enabled - 0.05)}
+    assert modes <= {ServoState.MODE_LOCKED}
     end = next(m.content for m in probe.steps.since(moment) if m.content.episode_id == name and m.content.truncated)
     assert not end.terminated
 
 
-def test_twin(probe, kill, targets, feedback, nothing_lost):
+def test_twin(probe, graph, kill, targets, feedback, nothing_lost):
     probe.running_episode(steps=5)
     moment, _ = kill("twin")
-    fresh = feedback.since(moment)
-    silent = between(targets.update(), moment + 0.4, fresh[0].sent)
-    assert not silent, "no targets without feedback"
+    states = probe.servo.since(moment)
+    for target in targets.since(moment)[:200]:  # the state of the same tick follows it
+        state = next(m.content for m in states if m.sent >= target.sent)
+        age = target.sent - state.header.stamp.sec - 1e-9 * state.header.stamp.nanosec
+        assert age < 0.35, "a target that rests on old feedback"
+    reset = probe.wait_for(lambda: graph.said("driver", "reset: resetting", moment), 20.0, "the next reset")
+    for topic in (targets, feedback):
+        waiting = between(topic.update(), moment + 0.5, reset - 0.05)
+        assert not waiting or furthest(waiting) < STILL, "the arm stays where it is found until it is reset"
     probe.running_episode(60.0, after=time.time())
-    start = joints(fresh[:1])[0]
-    first = joints(targets.since(fresh[0].sent)[:5])
-    assert np.abs(first - start).max() < 0.05, "the arm stays where the driver finds it"
 
 
 def test_recorder(probe, kill, graph, nothing_lost):
@@ -181,7 +185,7 @@ def test_policy(probe, kill, targets, feedback, nothing_lost, record_property):
     assert held < HOLD_LIMIT
     assert {m.content.mode for m in states} == {ServoState.MODE_HOLD}
     assert furthest(between(targets.update(), moment + held + BRAKING, back)) < STILL
-    assert furthest(between(feedback.update(), moment + held + BRAKING, back)) < STILL
+    assert furthest(between(feedback.update(), moment + held + BRAKING + FOLLOWING, back)) < STILL
     places = np.array([m.content.position for m in between(probe.servo.update(), moment, back)])
     assert np.linalg.norm(places - places[0], axis=1).max() < 0.04
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
@@ -190,25 +194,33 @@ def test_policy(probe, kill, targets, feedback, nothing_lost, record_property):
     assert rollout.outcome == episode.outcome == "aborted" and not episode.terminated
 
 
+def readable(folder):
+    """Steps that can be read, by id, of all finished bags. Only one that was cut off may be short, or hold nothing."""
+    found = {}
+    for summary in finished(folder / "bags")[0]:
+        try:
+            found[summary.episode_id] = len(read_episode(Path(summary.uri)))
+        except BagError:
+            assert summary.outcome == "aborted", summary
+        cut = summary.steps - found.get(summary.episode_id, summary.steps)
+        assert cut == 0 or (cut == 1 and summary.outcome == "aborted"), summary
+    return found
+
+
 def test_the_books_agree_at_the_end(probe, graph):
     probe.finish_episode(60.0)
 
-    def bags():
-        return {s.episode_id: s for s in finished(graph.folder / "bags")[0] if s.steps}
+    def rollouts():
+        return [s for s in finished(graph.folder / "bags")[0] if s.steps and s.source != DEMONSTRATION]
 
-    probe.wait_for(lambda: probe.learner.last.episodes == len(bags()), 10.0, "the learner to have taken every bag once")
-    assert not probe.learner.last.bags_rejected
-    probe.wait_for(lambda: probe.status.last.episodes == len([s for s in bags().values() if s.source != DEMONSTRATION]),
-                   10.0, "the policy to have counted every rollout once")
-    assert probe.status.last.demonstrations == 3
+    probe.wait_for(lambda: probe.status.last.episodes == len(rollouts()), 10.0, "every rollout to be counted once")
+    probe.wait_for(lambda: probe.learner.last.episodes == len(readable(graph.folder)), 10.0, "all bags to be taken")
+    assert probe.status.last.demonstrations == probe.learner.last.demonstrations == 3
     assert all("starts again" in graph.log(name) for name in NODES)
+    announced = [m.content.episode_id for m in probe.rollouts.update()]
     graph.interrupt()
-    on_disk = bags()
+    on_disk = readable(graph.folder)
     known = checkpoint.read(graph.folder / "checkpoints")[1]["episodes"]
     assert len(known) == len(set(known)) and set(known) <= set(on_disk)
     assert len(on_disk) - len(known) <= 1, "at most the episode that ran at the end is left for the next start"
-    announced = [m.content.episode_id for m in probe.rollouts.update()]
-    assert len(announced) == len(set(announced)) and set(announced) <= set(on_disk)
-    for summary in on_disk.values():
-        cut = summary.steps - len(read_episode(Path(summary.uri)))
-        assert cut == 0 or (cut == 1 and summary.outcome == "aborted"), summary
+    assert len(announced) == len(set(announced))

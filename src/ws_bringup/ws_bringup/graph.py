@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ws_bringup import parameters
-from ws_bringup.environment import share
+from ws_bringup.environment import share, without_shared_memory
 from ws_bringup.settings import Settings
 
 PARTS = ("robot", "learning", "view")
@@ -93,7 +93,8 @@ def _robot(settings: Settings) -> list[Process]:
     values = {"use_sim_time": settings.use_sim_time, "task": settings.task, "seed": settings.seed}
     if settings.robot == "a1x":
         values |= REAL_ARM
-    driver = Process("driver", "ws_driver_a1x", "driver", namespace, "robot", values, vendor + standard)
+    driver = Process("driver", "ws_driver_a1x", "driver", namespace, "robot", values, vendor + standard,
+                     environment=without_shared_memory())
     if settings.robot == "twin":
         twin = {"task": settings.task, "seed": settings.seed, "publish_clock": settings.use_sim_time}
         wires = (*vendor, ("clock", "/clock"))

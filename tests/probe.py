@@ -115,7 +115,7 @@ class Probe:
         name = self.running_episode(seconds)
         self.call("policy/failure")
         return self.wait_for(lambda: next((m.content for m in self.rollouts.update()
-                                           if m.content.episode_id == name), None), 5.0, f"the bag of {name}")
+                                           if m.content.episode_id == name), None), 15.0, f"the bag of {name}")
 
     def describe(self) -> str:
         """What to show when something has failed."""

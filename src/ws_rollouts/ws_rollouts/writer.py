@@ -17,7 +17,7 @@ from ws_rollouts.metadata import TopicCount
 from ws_rollouts.schema import NOTES, BagError, Topic, check_episode_id, qos_profile
 
 OPEN = ".open"
-CHUNK_BYTES = 256 * 1024  # what a killed recorder can lose
+CHUNK_BYTES = 64 * 1024  # what a killed recorder can lose: three steps with their frames
 
 
 class BagWriter:

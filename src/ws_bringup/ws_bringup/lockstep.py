@@ -145,4 +145,5 @@ def _episode(task: Task, episode_id: str, rows: list[tuple], terminated: bool, t
         weights_version=np.zeros(len(rows), np.uint32),
         terminated=terminated,
         truncated=truncated,
+        exposed={view: np.array([o.stamps[view] for o in observations], np.int64) for view in VIEWS},
     )

@@ -50,6 +50,7 @@ def serialised(episode: Episode) -> Iterator[tuple[str, bytes, int]]:
 def _step(episode: Episode, t: int, stamp: int) -> Any:
     last = t == len(episode)
     time = messages.time_message(stamp)
+    exposed = {f"{view}_stamp": messages.time_message(int(episode.exposed[view][t])) for view in VIEWS}
     return messages.new(
         STEP_TYPE,
         header=messages.new("std_msgs/msg/Header", stamp=time, frame_id="base_link"),
@@ -57,7 +58,7 @@ def _step(episode: Episode, t: int, stamp: int) -> Any:
         state=np.asarray(episode.state[t], np.float32), action=np.asarray(episode.action[t], np.float32),
         executed=np.asarray(episode.executed[t], np.float32), reward=float(episode.reward[t]),
         terminated=last and episode.terminated, truncated=last and episode.truncated,
-        weights_version=int(episode.weights_version[t]), side_stamp=time, wrist_stamp=time,
+        weights_version=int(episode.weights_version[t]), **exposed,
     )
 
 
@@ -179,6 +180,7 @@ def _assemble(
         weights_version=np.array([s.weights_version for s in steps], np.uint32),
         terminated=bool(last.terminated), truncated=bool(last.truncated),
         notes={k: v for k, v in notes.items() if k not in STANDARD_NOTES},
+        exposed={v: np.array([messages.nanoseconds(getattr(s, f"{v}_stamp")) for s in steps], np.int64) for v in VIEWS},
     )
 
 

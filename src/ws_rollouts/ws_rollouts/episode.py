@@ -31,7 +31,7 @@ class Episode:
 
     Shapes: frames[view] (T+1, S, S, 3) uint8 RGB; state (T+1, 13) float32; action (T+1, A) float32, last row zeros;
     executed (T+1, A-1) float32; reward (T+1,) float32; source (T+1,) uint8; stamp (T+1,) int64 ns;
-    weights_version (T+1,) uint32.
+    weights_version (T+1,) uint32; exposed[view] (T+1,) int64 ns, when the frames were taken (`stamp` where not given).
     """
 
     episode_id: str
@@ -47,6 +47,11 @@ class Episode:
     terminated: bool
     truncated: bool
     notes: dict[str, str] = field(default_factory=dict)
+    exposed: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for view in VIEWS:
+            self.exposed.setdefault(view, self.stamp)
 
     def __len__(self) -> int:
         """Actions taken, T."""

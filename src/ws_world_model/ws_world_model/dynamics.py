@@ -1,0 +1,167 @@
+"""The world model of the cpu profile: known geometry proposes, a small network disposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ws_node.options import option
+from ws_rollouts.episode import STATE_SIZE, VIEWS
+from ws_rollouts.task import Task
+from ws_world_model.calibration import Calibration, CalibrationOptions
+from ws_world_model.clips import ClipBatch, contact_images
+from ws_world_model.geometry import CHANNELS, Projector, pose_when_exposed
+from ws_world_model.imagination import CHUNK, Context, Imagined
+from ws_world_model.networks import Core, Renderer
+
+
+@dataclass(frozen=True)
+class DynamicsOptions:
+    """Sizes and losses of the cpu profile."""
+
+    hidden: int = option(96, "width of the recurrent core", low=8, high=1024)
+    width: int = option(40, "channels of the renderer at half resolution", low=8, high=256)
+    ssim_weight: float = option(0.1, "weight of 1 - SSIM beside the absolute error", low=0.0, high=10.0)
+    state_weight: float = option(0.1, "weight of the proprioception's loss", low=0.0, high=100.0)
+    reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
+    learning_rate: float = option(1e-3, "AdamW", low=1e-6, high=1e-1)
+
+
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+class KinematicWorldModel(torch.nn.Module):
+    """Rolls the proprioception first, which is cheap, then draws all frames of a chunk at once, each from the start:
+
+    no picture is made from an imagined one, so errors do not pile up over the horizon.
+    """
+
+    profile = "cpu"
+
+    def __init__(self, task: Task, options: DynamicsOptions | None = None, calibration: CalibrationOptions | None = None):
+        super().__init__()
+        self.task = task
+        self.options = options or DynamicsOptions()
+        self.version = 0
+        self.calibration = calibration or CalibrationOptions()
+        self.projector = Projector(Calibration(task, self.calibration))
+        a = self.options.width
+        self.core = Core(task, self.options.hidden)
+        self.renderer = Renderer(self.options.hidden, (a, a * 8 // 5, a * 12 // 5))
+        self._bf16 = bf16_pays()
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+
+    def losses(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Loss terms of a batch of clips."""
+        tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items()}
+        count, steps = batch.valid.shape
+        with self.autocast():
+            features = self.core.features(tensors["contact"].flatten(0, 1)).view(count, steps, -1)
+        following, hidden, _ = self.core(features, tensors["state"], tensors["action"])
+        chosen = torch.gather(hidden, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
+        with self.autocast():
+            drawn = self.renderer(tensors["candidates"].flatten(0, 1), self._condition(chosen, tensors["poses"]))
+        truth = tensors["truth"].flatten(0, 1).float() / 255.0
+        valid = tensors["valid"]
+        error = F.smooth_l1_loss(following / self.core.stride, tensors["following"] / self.core.stride,
+                                 reduction="none").mean(-1)
+        done = F.binary_cross_entropy_with_logits(self.core.done(hidden), tensors["done"], reduction="none")
+        return {
+            "pixels": (drawn - truth).abs().mean(),
+            "ssim": 1.0 - _ssim(drawn, truth),
+            "state": (error * valid).sum() / valid.sum(),
+            "reward": (done * valid).sum() / valid.sum(),
+        }
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of `losses`."""
+        o = self.options
+        return (losses["pixels"] + o.ssim_weight * losses["ssim"] + o.state_weight * losses["state"]
+                + o.reward_weight * losses["reward"])
+
+    def _condition(self, hidden: Tensor, poses: Tensor) -> Tensor:
+        scaled = self.core.scale(poses.view(-1, 2, STATE_SIZE)).flatten(1)
+        return torch.cat([hidden, scaled.clamp(-3, 3)], dim=1)
+
+    @torch.no_grad()
+    def imagine(self, context: Context, actions: np.ndarray) -> Imagined:
+        """See `imagination.Dynamics`. Raises ValueError for actions of another size, too many, or not finite."""
+        count, steps, size = actions.shape
+        if count != len(context) or size != self.task.action_size or context.age.shape[1] <= steps:
+            raise ValueError(f"actions {actions.shape} do not fit {len(context)} starts of {self.task.name}")
+        if not (np.isfinite(actions).all() and np.isfinite(context.state).all()):
+            raise ValueError("actions or state are not finite")
+        sources = self._sources(context)
+        state, memory, previous = context.state, None, context.state
+        parts: list[Imagined] = []
+        for begin in range(0, steps, CHUNK):
+            end = min(begin + CHUNK, steps)
+            states, hiddens, rewards = [], [], []
+            for k in range(begin, end):
+                state, hidden, memory = self._step(context, sources, state, actions[:, k], memory)
+                states.append(state)
+                hiddens.append(hidden)
+                rewards.append(torch.sigmoid(self.core.done(hidden)).numpy())
+            states = np.stack(states, axis=1)
+            frames = self._draw(context, sources, previous, states, torch.stack(hiddens, 1), begin)
+            parts.append(Imagined(frames, states, np.stack(rewards, axis=1)))
+            previous = states[:, -1]
+        return Imagined(
+            {view: np.concatenate([p.frames[view] for p in parts], axis=1) for view in VIEWS},
+            np.concatenate([p.state for p in parts], axis=1), np.concatenate([p.reward for p in parts], axis=1))
+
+    def _sources(self, context: Context) -> dict[str, np.ndarray]:
+        """View -> (N, 2, 13), where start and memory were taken."""
+        return {
+            view: np.stack([pose_when_exposed(context.state, None, context.age[:, 0, i]),
+                            pose_when_exposed(context.memory_state, None, context.memory_age[:, i])], axis=1)
+            for i, view in enumerate(VIEWS)
+        }
+
+    def _step(self, context: Context, sources: dict, state: np.ndarray, action: np.ndarray, memory):
+        seen = np.concatenate([
+            contact_images(self.projector, context.frames["wrist"][n], sources["wrist"][n, 0], state[n][None])
+            for n in range(len(state))])
+        with self.autocast():
+            features = self.core.features(torch.from_numpy(seen))
+        following, hidden, memory = self.core(features[:, None], torch.from_numpy(state)[:, None],
+                                              torch.from_numpy(action)[:, None], memory)
+        return following[:, 0].numpy(), hidden[:, 0], memory
+
+    def _draw(self, context: Context, sources: dict, previous: np.ndarray, states: np.ndarray, hidden: Tensor,
+              begin: int) -> dict[str, np.ndarray]:
+        count, steps, _ = states.shape
+        before = np.concatenate([previous[:, None], states[:, :-1]], axis=1)
+        age = context.age[:, begin + 1 : begin + 1 + steps]
+        poses = {view: pose_when_exposed(states.reshape(-1, STATE_SIZE), before.reshape(-1, STATE_SIZE),
+                                         age[..., i].ravel()).reshape(states.shape) for i, view in enumerate(VIEWS)}
+        size = self.task.image_size
+        candidates = np.empty((count, steps, size, size, CHANNELS), np.uint8)
+        for n in range(count):
+            start, memory = ({v: frames[v][n] for v in VIEWS} for frames in (context.frames, context.memory))
+            candidates[n] = self.projector.candidates(
+                start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS})
+        at = np.concatenate([poses["wrist"], np.repeat(sources["wrist"][:, :1], steps, axis=1)], axis=-1)
+        with self.autocast():
+            drawn = self.renderer(torch.from_numpy(candidates).flatten(0, 1),
+                                  self._condition(hidden.flatten(0, 1), torch.from_numpy(at.astype(np.float32))))
+        drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).numpy().reshape(count, steps, size, size, 6)
+        return {"side": drawn[..., :3], "wrist": drawn[..., 3:]}
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean SSIM of (B, S, S, C) in 0 .. 1, with a 7x7 box window: a loss, not the metric (Wang et al. 2004)."""
+    a, b = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
+    moments = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], dim=1), 7, 1)
+    ma, mb, aa, bb, ab = moments.chunk(5, dim=1)
+    va, vb, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
+    c1, c2 = 0.01**2, 0.03**2
+    return (((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()

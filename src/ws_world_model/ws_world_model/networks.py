@@ -1,0 +1,176 @@
+"""Networks of the cpu profile: a recurrent core that says what happens, a renderer that shows it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ws_rollouts.episode import STATE, STATE_SIZE
+from ws_rollouts.task import Task
+from ws_world_model.geometry import CHANNELS, HEIGHTS, SIDE_CANDIDATES, WRIST_CANDIDATES
+
+_VELOCITY_SCALE, _LAG_SCALE = 0.15, 0.03  # m/s, m: the driver's speed cap and lead limit
+CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS))  # of the candidates: what the start's wrist frame shows under the tool
+_LOGITS = SIDE_CANDIDATES + 1 + WRIST_CANDIDATES + 1  # one share for each candidate and for what is drawn freely
+
+
+def blocks(images: Tensor, size: int) -> Tensor:
+    """(B, S, S, C) uint8 -> (B, size^2 C, S/size, S/size) channels-last about zero; moved as bytes, which is cheaper."""
+    b, s, _, c = images.shape
+    cut = images.view(b, s // size, size, s // size, size, c).permute(0, 1, 3, 2, 4, 5)
+    flat = cut.reshape(b, s // size, s // size, size * size * c).permute(0, 3, 1, 2)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+    return flat.to(dtype) / 255.0 - 0.5
+
+
+class StateScale(nn.Module):
+    """Proprioception (..., 13) to about -1 .. 1 and back."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
+        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
+        centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
+        scale[STATE["rotation"]] = 0.2
+        scale[STATE["velocity"]], scale[STATE["lag"]] = _VELOCITY_SCALE, _LAG_SCALE
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def forward(self, state: Tensor) -> Tensor:
+        return (state - self.centre) / self.scale
+
+
+class Core(nn.Module):
+    """What happens: proprioception of the next step, a memory of the contact, and whether the task is done.
+
+    It sees the start's wrist frame as it would lie under the tool now: where the tool meets something. The locked
+    target is known (it moves by the commanded step within the workspace); how the arm follows it is learned.
+    """
+
+    def __init__(self, task: Task, hidden: int, channels: int = 32):
+        super().__init__()
+        self.hidden = hidden
+        self.translations = len(task.action_scale)
+        self.scale = StateScale(task)
+        self.register_buffer("action_scale", torch.tensor(task.action_scale), persistent=False)
+        stride = torch.full((STATE_SIZE,), 0.01)  # m, rad: about what changes in a step
+        stride[STATE["gripper"]], stride[STATE["velocity"]] = 0.2, 0.05
+        self.register_buffer("stride", stride, persistent=False)
+        cells = task.image_size // 16
+        self.look = nn.Sequential(
+            nn.Conv2d(16 * CONTACT_CHANNELS, channels, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(channels * cells * cells, 64),
+        ).to(memory_format=torch.channels_last)
+        inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations
+        self.enter = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU())
+        self.cell = nn.GRU(hidden, hidden, batch_first=True)
+        self.change = nn.Sequential(nn.Linear(hidden + inputs - 64, hidden), nn.SiLU(), nn.Linear(hidden, STATE_SIZE))
+        self.judge = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.change[-1].weight)
+        nn.init.zeros_(self.change[-1].bias)
+
+    def features(self, seen: Tensor) -> Tensor:
+        """(B, S, S, CONTACT_CHANNELS) uint8 -> (B, 64)."""
+        return self.look(blocks(seen, 4)).float()
+
+    def forward(self, features: Tensor, state: Tensor, action: Tensor, memory: Tensor | None = None):
+        """(B, T, 64), (B, T, 13), (B, T, A), (1, B, H) -> next state (B, T, 13), hidden (B, T, H), memory."""
+        target, nominal = self._targets(state, action)
+        known = torch.cat([self.scale(state), action, (target - state[..., STATE["position"]]) / _LAG_SCALE,
+                           (nominal - state[..., STATE["position"]]) / _LAG_SCALE], dim=-1)
+        hidden, memory = self.cell(self.enter(torch.cat([features, known], dim=-1)), memory)
+        change = self.change(torch.cat([hidden, known], dim=-1)) * self.stride
+        following = state + change
+        position = following[..., STATE["position"]]
+        lag = nominal - position + change[..., STATE["lag"]]
+        return torch.cat([following[..., :10], lag], dim=-1), hidden, memory
+
+    def done(self, hidden: Tensor) -> Tensor:
+        """Logit that the task is done, (..., H) -> (...)."""
+        return self.judge(hidden).squeeze(-1)
+
+    def _targets(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        target = state[..., STATE["position"]] + state[..., STATE["lag"]]
+        step = torch.zeros_like(target)
+        step[..., : self.translations] = action[..., : self.translations] * self.action_scale
+        inside = torch.minimum(torch.maximum(target + step, self.scale.low), self.scale.high)
+        return target, torch.where(step == 0, target, inside)
+
+
+class _Film(nn.Module):
+    """Scale and shift of channels by a condition (FiLM, Perez et al. 2018)."""
+
+    def __init__(self, condition: int, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(condition, 2 * channels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.linear(condition).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+        return x * (1 + scale) + shift
+
+
+class _Block(nn.Module):
+    """Residual: convolution, condition, convolution."""
+
+    def __init__(self, channels: int, condition: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.film = _Film(condition, channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.film(self.first(F.silu(x)), condition)))
+
+
+class Renderer(nn.Module):
+    """What it looks like: a U-Net that chooses among the candidates per pixel, and draws what none of them shows."""
+
+    def __init__(self, hidden: int, widths: tuple[int, int, int] = (40, 64, 96)):
+        super().__init__()
+        a, b, c = widths
+        condition = hidden + 2 * STATE_SIZE
+        self.enter = nn.Conv2d(4 * CHANNELS, a, 1)
+        self.film = _Film(condition, a)
+        self.down1 = nn.Conv2d(a, b, 3, 2, 1)
+        self.mid = _Block(b, condition)
+        self.down2 = nn.Conv2d(b, c, 3, 2, 1)
+        self.low = _Block(c, condition)
+        self.up1 = nn.Conv2d(c, b, 1)
+        self.mid_out = _Block(b, condition)
+        self.up2 = nn.Conv2d(b, a, 1)
+        self.high = nn.Conv2d(a, a, 3, 1, 1)
+        self.leave = nn.Conv2d(a, 4 * (_LOGITS + 6), 1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, candidates: Tensor, condition: Tensor) -> Tensor:
+        """(B, S, S, CHANNELS) uint8, (B, hidden + 26) -> (B, S, S, 6) float32 in about 0 .. 1, side and wrist."""
+        x = self.film(self.enter(blocks(candidates, 2)), condition)
+        y = self.mid(self.down1(F.silu(x)), condition)
+        z = self.low(self.down2(F.silu(y)), condition)
+        y = self.mid_out(y + F.interpolate(self.up1(z), scale_factor=2), condition)
+        x = x + F.interpolate(self.up2(y), scale_factor=2)
+        x = x + self.high(F.silu(x))
+        out = _unblock(self.leave(F.silu(x)).float())
+        pixels = candidates.float() / 255.0
+        side = _blend(pixels[..., : 3 * SIDE_CANDIDATES], out[..., : SIDE_CANDIDATES + 1], out[..., -6:-3])
+        wrist = _blend(pixels[..., 3 * SIDE_CANDIDATES : -2], out[..., SIDE_CANDIDATES + 1 : _LOGITS], out[..., -3:])
+        return torch.cat([side, wrist], dim=-1)
+
+
+def _unblock(x: Tensor) -> Tensor:
+    """(B, 4 C, S/2, S/2) -> (B, S, S, C)."""
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, c // 4)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def _blend(candidates: Tensor, logits: Tensor, drawn: Tensor) -> Tensor:
+    """Candidates (..., 3 K) and what is drawn (..., 3), mixed by the softmax of (..., K + 1)."""
+    share = torch.softmax(logits, dim=-1)
+    shown = candidates.unflatten(-1, (-1, 3))
+    return (shown * share[..., :-1, None]).sum(-2) + share[..., -1:] * (drawn + 0.5)

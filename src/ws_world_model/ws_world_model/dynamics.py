@@ -44,7 +44,9 @@ class KinematicWorldModel(torch.nn.Module):
 
     profile = "cpu"
 
-    def __init__(self, task: Task, options: DynamicsOptions | None = None, calibration: CalibrationOptions | None = None):
+    def __init__(
+        self, task: Task, options: DynamicsOptions | None = None, calibration: CalibrationOptions | None = None
+    ):
         super().__init__()
         self.task = task
         self.options = options or DynamicsOptions()

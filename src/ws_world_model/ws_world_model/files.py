@@ -58,7 +58,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             raise WorldModelError(f"{path}: not a safetensors file, or cut off")
         with safetensors.safe_open(str(path), "numpy") as file:
             manifest = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except WorldModelError:
         raise
     except Exception as error:

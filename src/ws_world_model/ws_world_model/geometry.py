@@ -1,8 +1,8 @@
 """What the robot's known geometry says about a future view: the same pixels, seen from where the camera will be.
 
-No candidate is right everywhere. Each is right for a part of the picture, and the network chooses per pixel: what stands
-still (the start and the memory as they are), what moves with the tool (shifted in the side view, fixed in the wrist
-view), and what lies at a known height under the moving wrist camera (a homography for each height).
+No candidate is right everywhere. Each is right for a part of the picture, and the network chooses per pixel: what
+stands still (the start and the memory as they are), what moves with the tool (shifted in the side view, fixed in the
+wrist view), and what lies at a known height under the moving wrist camera (a homography for each height).
 """
 
 from __future__ import annotations

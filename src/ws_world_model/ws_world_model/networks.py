@@ -16,7 +16,7 @@ _LOGITS = SIDE_CANDIDATES + 1 + WRIST_CANDIDATES + 1  # one share for each candi
 
 
 def blocks(images: Tensor, size: int) -> Tensor:
-    """(B, S, S, C) uint8 -> (B, size^2 C, S/size, S/size) channels-last about zero; moved as bytes, which is cheaper."""
+    """(B, S, S, C) uint8 -> (B, size^2 C, S/size, S/size) channels-last about 0; moved as bytes: cheaper."""
     b, s, _, c = images.shape
     cut = images.view(b, s // size, size, s // size, size, c).permute(0, 1, 3, 2, 4, 5)
     flat = cut.reshape(b, s // size, s // size, size * size * c).permute(0, 3, 1, 2)

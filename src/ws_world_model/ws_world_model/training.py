@@ -1,4 +1,4 @@
-"""Fine-tuning: a growing set of episodes, small steps, a running average of the weights, a score on what is held out."""
+"""Fine-tuning: a growing set of episodes, small steps, a running average of the weights, a score on held-out ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ws_rollouts.task import Task
 from ws_world_model.calibration import CalibrationOptions
 from ws_world_model.clips import cut
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
-from ws_world_model.fidelity import Score, score_replays
+from ws_world_model.fidelity import replay_cases, score
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,20 @@ class TrainerOptions:
     longest: int = option(48, "steps in a clip", low=2, high=150)
     newest: int = option(20, "rollouts that count as new", low=1, high=1000)
     new_share: float = option(0.5, "share of clips from new rollouts", low=0.0, high=1.0)
-    demo_share: float = option(0.2, "share of clips from demonstrations; the rest are older rollouts", low=0.0, high=1.0)
+    demo_share: float = option(0.2, "share of clips from demonstrations; the rest: older rollouts", low=0.0, high=1.0)
     memory_mib: int = option(500, "episodes kept; the oldest rollouts make room", unit="MiB", low=10, high=100_000)
     average: float = option(0.998, "decay of the running average of the weights", low=0.0, high=0.99999)
     warm_up: int = option(100, "steps until the full learning rate", low=0, high=100_000)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Fidelity on what is held out, both views pooled, over up to `longest` steps: dB, SSIM in 0 .. 1."""
+
+    psnr: float
+    ssim: float
+    persistence_psnr: float
+    persistence_ssim: float
 
 
 class Trainer:
@@ -88,7 +98,8 @@ class Trainer:
 
     def score(self, held_out: list[Episode]) -> Score:
         """Fidelity of the averaged weights on episodes that were not trained on."""
-        return score_replays(self.model, held_out, self.options.longest)
+        row = score(self.model, replay_cases(held_out, self.options.longest), ("full",)).row("pooled", "full")
+        return Score(row.model.psnr, row.model.ssim, row.persistence.psnr, row.persistence.ssim)
 
     def _choose(self) -> list[Episode]:
         demos, rollouts = list(self.demonstrations.values()), list(self.rollouts.values())

@@ -1,0 +1,175 @@
+"""The cpu profile: geometry, training on little data, imagining, files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ws_rollouts.episode import STATE, VIEWS
+from ws_rollouts.task import load_task
+from ws_rollouts.testing import make_episode
+from ws_world_model.calibration import Calibration
+from ws_world_model.clips import cut
+from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
+from ws_world_model.files import WorldModelError, load_world_model, save_world_model
+from ws_world_model.geometry import HEIGHTS, Projector, pose_when_exposed
+from ws_world_model.imagination import context_of, stack
+from ws_world_model.training import Trainer, TrainerOptions
+
+TASK = load_task("pushing")
+SMALL = DynamicsOptions(hidden=16, width=10)
+
+
+def episode(steps=12, **more):
+    """The arm moves straight across the middle of the workspace."""
+    made = make_episode(steps, **more)
+    made.state[:] = 0.0
+    made.state[:, STATE["position"]] = np.linspace((0.22, -0.03, 0.2), (0.28, 0.03, 0.16), steps + 1)
+    made.state[:, STATE["velocity"]] = np.diff(made.state[:2, STATE["position"]], axis=0) / 0.1
+    return made
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def projector():
+    return Projector(Calibration(TASK))
+
+
+def test_a_view_from_the_same_place_is_the_same_picture(projector):
+    made = episode()
+    source = made.state[4]
+    warped = projector.plane_warps(made.frames["wrist"][4], source, source[None], HEIGHTS)[0]
+    for j in range(len(HEIGHTS)):
+        np.testing.assert_allclose(warped[..., 3 * j : 3 * j + 3].astype(int), made.frames["wrist"][4], atol=1)
+
+
+def test_what_lies_lower_moves_less_under_a_moving_camera(projector):
+    """Parallax: sideways motion shifts the near plane further than the table."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[30:34, 30:34] = 255
+    source = episode().state[0]
+    moved = source.copy()
+    moved[1] += 0.02
+    warped = projector.plane_warps(picture, source, moved[None], (-0.04, 0.10))[0]
+    columns = np.arange(64) @ warped[..., 0].sum(0) / warped[..., 0].sum(), \
+        np.arange(64) @ warped[..., 3].sum(0) / warped[..., 3].sum()
+    assert abs(columns[1] - 31.5) > abs(columns[0] - 31.5) + 1.0 > 1.5
+
+
+def test_a_tool_shift_moves_the_picture_by_the_tools_own_way(projector):
+    made = episode()
+    tools = projector.tool_pixels(made.state)
+    picture = np.zeros((64, 64, 3), np.uint8)
+    column, row = np.round(tools[0, :2]).astype(int)
+    picture[row - 1 : row + 2, column - 1 : column + 2] = 255
+    moved = projector.tool_shifts(picture, tools[0], tools[-1:])[0, ..., 0].astype(float)
+    found = np.array([np.arange(64) @ moved.sum(0), np.arange(64) @ moved.sum(1)]) / moved.sum()
+    np.testing.assert_allclose(found, tools[-1, :2], atol=0.7)
+
+
+def test_older_frames_show_the_arm_where_it_was():
+    state = episode().state[4:6]
+    np.testing.assert_allclose(pose_when_exposed(state[1:], state[:1], np.array([0.05]))[0, :3],
+                               state[:, :3].mean(0), atol=1e-6)
+    np.testing.assert_allclose(pose_when_exposed(state[1:], None, np.array([0.1]))[0, :3], state[0, :3], atol=1e-6)
+
+
+def test_a_batch_is_whole(projector):
+    batch = cut([episode(12), episode(5, seed=1, outcome="timeout")], projector, 48, 3, np.random.default_rng(0))
+    assert batch.valid.sum(1).max() <= 12 and batch.valid.sum(1).min() >= 1
+    assert (batch.which < batch.valid.sum(1)[:, None]).all()
+    assert batch.done[1].sum() == 0 and batch.done[0].sum() == 1
+
+
+def test_training_lowers_the_loss_and_the_average_follows():
+    fast = DynamicsOptions(hidden=16, width=10, learning_rate=5e-3)
+    trainer = Trainer(TASK, TrainerOptions(clips=2, drawn=2, warm_up=1), fast)
+    trainer.add(episode(6))
+    losses = [trainer.step() for _ in range(40)]
+    assert losses[-1]["pixels"] < 0.6 * losses[0]["pixels"]
+    live, kept = (next(m.parameters()) for m in (trainer.live, trainer.model))
+    assert 0 < (live - kept).abs().max() < 0.1
+
+
+def test_the_oldest_rollouts_make_room_and_demonstrations_stay():
+    trainer = Trainer(TASK, TrainerOptions(memory_mib=10), SMALL)
+    trainer.add(episode(60, demonstration=True, episode_id="demo"))
+    for k in range(12):
+        trainer.add(episode(60, seed=k, episode_id=f"rollout{k}"))
+    assert list(trainer.demonstrations) == ["demo"]
+    assert list(trainer.rollouts)[-1] == "rollout11" and "rollout0" not in trainer.rollouts
+
+
+def test_nothing_to_train_on_is_an_error():
+    with pytest.raises(ValueError, match="no episodes"):
+        Trainer(TASK, dynamics=SMALL).step()
+
+
+def test_imagining_is_deterministic_and_of_the_right_shape():
+    model = KinematicWorldModel(TASK, SMALL).eval()
+    made = episode(20)
+    context = stack([context_of(made, 2, 15)] * 2)
+    actions = np.stack([made.action[2:17], -made.action[2:17]])
+    first, again = model.imagine(context, actions), model.imagine(context, actions)
+    assert first.state.shape == (2, 15, 13) and first.reward.shape == (2, 15)
+    for view in VIEWS:
+        assert first.frames[view].shape == (2, 15, 64, 64, 3) and first.frames[view].dtype == np.uint8
+        np.testing.assert_array_equal(first.frames[view], again.frames[view])
+    assert np.abs(first.state[0] - first.state[1]).max() > 1e-3, "actions matter"
+
+
+def test_a_shorter_future_is_the_start_of_a_longer_one():
+    model = KinematicWorldModel(TASK, SMALL).eval()
+    made = episode(20)
+    context = context_of(made, 0, 20)
+    long, short = (model.imagine(context, made.action[None, :n]) for n in (20, 7))
+    np.testing.assert_allclose(long.state[:, :7], short.state, atol=1e-6)
+
+
+@pytest.mark.parametrize("actions", [np.zeros((1, 5, 3), np.float32), np.zeros((2, 5, 4), np.float32),
+                                     np.zeros((1, 9, 4), np.float32), np.full((1, 5, 4), np.nan, np.float32)])
+def test_actions_that_do_not_fit_are_refused(actions):
+    with pytest.raises(ValueError, match="actions"):
+        KinematicWorldModel(TASK, SMALL).imagine(context_of(episode(), 0, 8), actions)
+
+
+def test_a_segment_beyond_the_episode_is_refused():
+    with pytest.raises(ValueError, match="no segment of 9 at 5"):
+        context_of(episode(12), 5, 9)
+
+
+def test_a_saved_model_imagines_the_same(tmp_path: Path):
+    model = KinematicWorldModel(TASK, SMALL).eval()
+    model.version = 4
+    save_world_model(model, tmp_path / "v.safetensors", {"steps": "3"})
+    loaded = load_world_model(tmp_path / "v.safetensors", TASK)
+    made = episode()
+    a, b = (m.imagine(context_of(made, 0, 12), made.action[None, :12]) for m in (model, loaded))
+    assert loaded.version == 4
+    np.testing.assert_array_equal(a.frames["side"], b.frames["side"])
+
+
+def test_foreign_files_are_refused_by_name(tmp_path: Path):
+    path = tmp_path / "v.safetensors"
+    with pytest.raises(WorldModelError, match="not readable"):
+        load_world_model(path, TASK)
+    path.write_bytes(b"\x00" * 100)
+    with pytest.raises(WorldModelError, match=r"v\.safetensors"):
+        load_world_model(path, TASK)
+    model = KinematicWorldModel(TASK, SMALL)
+    save_world_model(model, path, {"task": "sorting"})
+    with pytest.raises(WorldModelError, match="task is 'sorting'"):
+        load_world_model(path, TASK)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    save_world_model(model, path)
+    with pytest.raises(WorldModelError, match="not finite"):
+        load_world_model(path, TASK)

@@ -1,0 +1,99 @@
+"""From probabilities to labels: success, failure or neither, and what to do when successes are imagined."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ws_node.options import option
+
+SUCCESS, FAILURE, ABSTAIN = "success", "failure", "abstain"
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """When a trajectory counts as what."""
+
+    success_probability: float = option(0.90, "success from here on, by the least sure member", low=0.5, high=0.999)
+    failure_probability: float = option(0.30, "failure when the members' mean stays below", low=0.001, high=0.5)
+    consecutive: int = option(2, "frames in a row that must show the success", low=1, high=20)
+    threshold_step: float = option(0.02, "the success threshold rises by this", low=0.0, high=0.5)
+    threshold_limit: float = option(0.99, "and not above this", low=0.5, high=0.9999)
+    tolerated: float = option(0.05, "share of failures labelled success from which the threshold rises",
+                              low=0.0, high=1.0)
+    stopped_from: float = option(0.10, "share of failures labelled success from which generation stops",
+                                 low=0.0, high=1.0)
+    tracked: int = option(100, "newest replays of failures that the shares are of", low=1, high=10_000)
+    enough: int = option(20, "replays of failures before the shares mean anything", low=1, high=10_000)
+
+
+@dataclass(frozen=True)
+class Label:
+    """`kind` is success, failure or abstain; `index` of the frame that completes a success, else -1.
+
+    `probability` is what the label rests on: of a success the least convinced member's there, else the members'
+    highest mean. `score` is the threshold up to which the trajectory would be a success.
+    """
+
+    kind: str
+    index: int
+    probability: float
+    score: float
+
+
+class Labeller:
+    """Labels trajectories, and tracks on replays of known outcome how often a failure is called a success."""
+
+    def __init__(self, options: LabelOptions):
+        self.options = options
+        self.threshold = options.success_probability
+        self._failures: deque[float] = deque(maxlen=options.tracked)  # scores of replayed failures, oldest first
+
+    def label(self, probabilities: np.ndarray) -> Label:
+        """Of one trajectory: `probabilities` (members, T). Raises ValueError when they are none or not finite."""
+        probabilities = np.asarray(probabilities, np.float64)
+        if probabilities.ndim != 2 or 0 in probabilities.shape or not np.isfinite(probabilities).all():
+            raise ValueError(f"probabilities {probabilities.shape}: must be finite, (members, T) and not empty")
+        least, run = probabilities.min(0), self.options.consecutive
+        mean = float(probabilities.mean(0).max())
+        held = np.lib.stride_tricks.sliding_window_view(least, run).min(-1) if len(least) >= run else np.zeros(0)
+        score = float(held.max(initial=0.0))
+        if score >= self.threshold:
+            index = int(np.argmax(held >= self.threshold)) + run - 1
+            return Label(SUCCESS, index, float(least[index]), score)
+        return Label(FAILURE if mean < self.options.failure_probability else ABSTAIN, -1, mean, score)
+
+    def observe_identity(self, true_success: bool, label: Label) -> None:
+        """A replay of known outcome was labelled; raises the threshold by a step when too many failures pass it."""
+        if true_success:
+            return
+        self._failures.append(label.score)
+        if self._enough and self.false_positive_rate > self.options.tolerated:
+            raised = self.threshold + self.options.threshold_step
+            self.threshold = max(self.threshold, min(raised, self.options.threshold_limit))
+
+    @property
+    def false_positive_rate(self) -> float:
+        """Share of the tracked failures that today's threshold would let pass; NaN before the first."""
+        return float(np.mean(np.array(self._failures) >= self.threshold)) if self._failures else float("nan")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its successes are too unsure to learn from. Goes on with replays, this may end."""
+        return self._enough and self.false_positive_rate > self.options.stopped_from
+
+    @property
+    def _enough(self) -> bool:
+        return len(self._failures) >= min(self.options.enough, self.options.tracked)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What survives a restart."""
+        return {"threshold": np.array([self.threshold]), "failures": np.array(self._failures, np.float64)}
+
+    def load(self, threshold: float, failures: Iterable[float]) -> None:
+        """Take over what `tensors` gave."""
+        self.threshold = float(threshold)
+        self._failures = deque(map(float, failures), maxlen=self.options.tracked)

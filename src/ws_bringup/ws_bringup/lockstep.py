@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,12 +15,24 @@ from ws_policy.observation import Observation, crop_resize, make_state
 from ws_rollouts.episode import POLICY, VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_twin_a1x.options import TwinOptions
-from ws_twin_a1x.twin import Twin
+from ws_twin_a1x.twin import Twin, TwinState
 
 CONTROL_PERIOD = 0.1  # s
 TICK = 0.02  # s, of the driver
 CAMERA_RATE = 15.0  # Hz
 CAMERA_DELAY = 0.02  # s, from exposure to the policy in the running graph
+
+
+@dataclass(frozen=True)
+class EnvState:
+    """For `Env.restore`; never changed, so that it can be restored any number of times."""
+
+    twin: TwinState
+    relay: Relay
+    random: dict
+    frames: dict[str, np.ndarray]
+    stamp: float
+    steps: int
 
 
 class Env:
@@ -71,6 +85,18 @@ class Env:
         state = make_state(servo.position, servo.rotation, servo.gripper, servo.velocity, servo.target)
         stamp = round(self._stamp * 1e9)
         return Observation(dict(self._frames), state, dict.fromkeys(VIEWS, stamp))
+
+    def snapshot(self) -> EnvState:
+        """Everything that decides what follows; about 1 MB."""
+        random = copy.deepcopy(self._rng.bit_generator.state)
+        return EnvState(self.twin.snapshot(), self.relay.copy(), random, dict(self._frames), self._stamp, self._steps)
+
+    def restore(self, state: EnvState) -> None:
+        """Go on from a snapshot of this environment: the same actions give the same observations, bit for bit."""
+        self.twin.restore(state.twin)
+        self.relay = state.relay.copy()
+        self._rng.bit_generator.state = state.random
+        self._frames, self._stamp, self._steps = dict(state.frames), state.stamp, state.steps
 
     @property
     def target(self) -> np.ndarray:

@@ -6,6 +6,7 @@ with its guards, soft joint limits, jerk-limited motion. It is locked until enab
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 
@@ -69,6 +70,11 @@ class Relay:
         self._gripper_target = task.gripper_opening
         margin = math.radians(options.measured_margin)
         self._measured_range = self.kinematics.lower - margin, self.kinematics.upper + margin
+
+    def copy(self) -> Relay:
+        """One that goes on from here by itself, bit for bit; it shares the kinematics, which keep no state."""
+        shared = (self.kinematics, self.options, self.task)
+        return copy.deepcopy(self, {id(part): part for part in shared})
 
     # What comes in
 

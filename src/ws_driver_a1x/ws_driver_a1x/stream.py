@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,10 @@ class Stream:
         self._input.synchronization = Synchronization.Time if together else Synchronization.No
         self._limit = np.array(acceleration)
         self.start(np.zeros(n))
+
+    def __deepcopy__(self, memo: dict) -> Stream:
+        """Shares the planner, which keeps nothing between calls, and arrays and trajectory, which never change."""
+        return copy.copy(self)
 
     def start(self, position: np.ndarray, velocity: np.ndarray | None = None,
               acceleration: np.ndarray | None = None) -> None:

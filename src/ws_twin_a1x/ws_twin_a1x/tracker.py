@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
 
 # Documented top speeds of the vendor's tracker, six joints and the gripper motor; rad/s.
 RATED_SPEED = np.array([3.0, 3.0, 3.0, 5.0, 5.0, 5.0, 5.0])
+_LISTS = ("current_position", "current_velocity", "current_acceleration", "target_position", "max_velocity",
+          "per_dof_control_interface")  # of ruckig's input; the rest never changes
+
+
+@dataclass(frozen=True)
+class TrackerState:
+    """For `Tracker.restore`. A plan cannot be copied: it is made again from where it began."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    moving: bool
+    wanted: dict[str, list]  # the input now
+    origin: dict[str, list] | None  # the input that the plan was made from; None: there is no plan yet
+    periods: int  # since then
 
 
 class Tracker:
@@ -23,6 +39,8 @@ class Tracker:
         self._input.max_velocity = RATED_SPEED[:n]
         self._input.max_acceleration = RATED_SPEED[:n] * acceleration_ratio
         self._input.max_jerk = RATED_SPEED[:n] * jerk_ratio
+        self._origin: dict[str, list] | None = None
+        self._periods = 0
         self.reset(position)
 
     def reset(self, position: np.ndarray) -> None:
@@ -50,9 +68,38 @@ class Tracker:
         """Advance by one period; `position` and `velocity` (n,) are the result."""
         if not self._moving:
             return
+        before = self._wanted()
+        self._moving = self._update() == Result.Working
+        if self._output.new_calculation:
+            self._origin, self._periods = before, 0
+        self._periods += 1
+        self.position, self.velocity = np.array(self._output.new_position), np.array(self._output.new_velocity)
+
+    def snapshot(self) -> TrackerState:
+        """Everything that decides what follows."""
+        return TrackerState(self.position, self.velocity, self._moving, self._wanted(), self._origin, self._periods)
+
+    def restore(self, state: TrackerState) -> None:
+        """Go on from there, bit for bit."""
+        self._otg.reset()
+        self._origin, self._periods = state.origin, state.periods
+        if state.origin is not None:
+            self._want(state.origin)
+            for _ in range(state.periods):
+                self._update()
+        self._want(state.wanted)
+        self.position, self.velocity, self._moving = state.position, state.velocity, state.moving
+
+    def _update(self) -> Result:
         result = self._otg.update(self._input, self._output)
         if result not in (Result.Working, Result.Finished):
             raise RuntimeError(f"joint tracker: {result}")
         self._output.pass_to_input(self._input)
-        self.position, self.velocity = np.array(self._output.new_position), np.array(self._output.new_velocity)
-        self._moving = result == Result.Working
+        return result
+
+    def _wanted(self) -> dict[str, list]:
+        return {name: getattr(self._input, name) for name in _LISTS}
+
+    def _want(self, values: dict[str, list]) -> None:
+        for name, value in values.items():
+            setattr(self._input, name, value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -12,7 +15,7 @@ from ws_twin_a1x.cameras import Cameras, Randomiser, add_camera
 from ws_twin_a1x.options import TwinOptions
 from ws_twin_a1x.scenes import Pose, make_scene
 from ws_twin_a1x.scenes.stage import build_stage
-from ws_twin_a1x.tracker import RATED_SPEED, Tracker
+from ws_twin_a1x.tracker import RATED_SPEED, Tracker, TrackerState
 
 ARM_JOINTS = tuple(f"arm_joint{i}" for i in range(1, 7))
 TICK = 0.005  # s, period of the tracker and of the feedback (200 Hz on the real arm)
@@ -23,6 +26,23 @@ _MODEL_UNITS = np.array([1.0] * 6 + [FINGER_TRAVEL / GRIPPER_OPEN])  # arm's rad
 LIMIT_MARGIN = np.radians(2.0)  # the firmware keeps this distance to each joint limit
 # xyz, rpy of the wrist camera in gripper_link, as in the URDF: looks along the tool, tilted to the fingertips
 WRIST_CAMERA = ((-0.085, -0.015, 0.064), (0.0, 0.157, 0.0))
+
+_DRAWN = ("cam_pos", "cam_quat", "light_diffuse")  # of the model, what the randomiser changes
+
+
+@dataclass(frozen=True)
+class TwinState:
+    """For `Twin.restore`; never changed, so that it can be restored any number of times."""
+
+    data: mujoco.MjData
+    drawn: dict[str, np.ndarray]
+    scene: Any
+    tracker: TrackerState
+    target: np.ndarray
+    speed: np.ndarray
+    random: dict
+    ticks: int
+    worlds: int
 
 
 def build_model(scene_name: str, shadows: bool = False):
@@ -122,6 +142,29 @@ class Twin:
             mujoco.mj_step(self.model, self.data, SUBSTEPS)
             self._scene.update(self.model, self.data)
             self._ticks += 1
+
+    def snapshot(self) -> TwinState:
+        """Everything that decides what follows: states, and pixels too."""
+        return TwinState(
+            data=copy.copy(self.data),  # with what is derived: feedback and pictures are of the last physics step
+            drawn={name: getattr(self.model, name).copy() for name in _DRAWN},
+            scene=copy.deepcopy(self._scene),
+            tracker=self._tracker.snapshot(),
+            target=self._target.copy(), speed=self._speed.copy(),
+            random=copy.deepcopy(self._rng.bit_generator.state),
+            ticks=self._ticks, worlds=self.worlds,
+        )
+
+    def restore(self, state: TwinState) -> None:
+        """Go on from a snapshot of this twin, bit for bit; `time` goes back too."""
+        mujoco.mj_copyData(self.data, self.model, state.data)
+        for name, values in state.drawn.items():
+            getattr(self.model, name)[:] = values
+        self._scene = copy.deepcopy(state.scene)
+        self._tracker.restore(state.tracker)
+        self._target, self._speed = state.target.copy(), state.speed.copy()
+        self._rng.bit_generator.state = state.random
+        self._ticks, self.worlds = state.ticks, state.worlds
 
     def arm_feedback(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Position, velocity, effort, (7,) each: six joints in rad, rad/s, Nm, then the gripper's motor in raw rad."""

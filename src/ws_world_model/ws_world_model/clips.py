@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS, Episode
-from ws_world_model.geometry import CHANNELS, HEIGHTS, Projector, pose_when_exposed
+from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, Projector
 from ws_world_model.imagination import frame_age
-from ws_world_model.networks import CONTACT_CHANNELS
 
 POSITION_NOISE, VELOCITY_NOISE = 0.0007, 0.01  # m, m/s: what the core's own predictions are off by
 
@@ -38,25 +37,17 @@ class ClipBatch:
 class Exposures:
     """The poses at which an episode's frames were taken; view -> (T+1, 13)."""
 
-    def __init__(self, episode: Episode):
+    def __init__(self, episode: Episode, projector: Projector):
         age = frame_age(episode)
         self.poses = {}
         for i, view in enumerate(VIEWS):
             before = np.concatenate([episode.state[:1], episode.state[:-1]])
-            poses = pose_when_exposed(episode.state, before, age[:, i])
-            poses[:1] = pose_when_exposed(episode.state[:1], None, age[:1, i])
+            poses = projector.exposed(episode.state, before, age[:, i])
+            poses[:1] = projector.exposed(episode.state[:1], None, age[:1, i])
             self.poses[view] = poses.astype(np.float32)
 
     def at(self, indices) -> dict[str, np.ndarray]:
         return {view: self.poses[view][indices] for view in VIEWS}
-
-
-def contact_images(projector: Projector, wrist: np.ndarray, source: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """The start's wrist frame (S, S, 3), as it is and as it lies under the tool at `states` (T, 13): (T, S, S, 15)."""
-    out = np.empty((len(states), *wrist.shape[:2], CONTACT_CHANNELS), np.uint8)
-    out[..., :3] = wrist
-    out[..., 3:] = projector.plane_warps(wrist, source, states, HEIGHTS)
-    return out
 
 
 def cut(episodes: list[Episode], projector: Projector, longest: int, drawn: int, rng: np.random.Generator) -> ClipBatch:
@@ -86,11 +77,11 @@ def _empty(count: int, steps: int, drawn: int, like: Episode) -> ClipBatch:
 
 
 def _fill(batch: ClipBatch, b: int, episode: Episode, start: int, length: int, projector: Projector, rng) -> None:
-    exposures = Exposures(episode)
+    exposures = Exposures(episode, projector)
     end = start + length
     states = episode.state[start:end]
-    batch.contact[b, :length] = contact_images(projector, episode.frames["wrist"][start],
-                                               exposures.poses["wrist"][start], states)
+    source = exposures.poses["wrist"][start]
+    batch.contact[b, :length] = projector.contact(episode.frames["wrist"][start], source, states)
     batch.state[b, :length] = _shaken(states, rng)
     batch.following[b, :length] = episode.state[start + 1 : end + 1]
     batch.action[b, :length] = episode.action[start:end]

@@ -13,8 +13,8 @@ from ws_node.options import option
 from ws_rollouts.episode import STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
 from ws_world_model.calibration import Calibration, CalibrationOptions
-from ws_world_model.clips import ClipBatch, contact_images
-from ws_world_model.geometry import CHANNELS, Projector, pose_when_exposed
+from ws_world_model.clips import ClipBatch
+from ws_world_model.geometry import CHANNELS, GeometryOptions, Projector
 from ws_world_model.imagination import CHUNK, Context, Imagined
 from ws_world_model.networks import Core, Renderer
 
@@ -45,14 +45,18 @@ class KinematicWorldModel(torch.nn.Module):
     profile = "cpu"
 
     def __init__(
-        self, task: Task, options: DynamicsOptions | None = None, calibration: CalibrationOptions | None = None
+        self,
+        task: Task,
+        options: DynamicsOptions | None = None,
+        calibration: CalibrationOptions | None = None,
+        geometry: GeometryOptions | None = None,
     ):
         super().__init__()
         self.task = task
         self.options = options or DynamicsOptions()
         self.version = 0
         self.calibration = calibration or CalibrationOptions()
-        self.projector = Projector(Calibration(task, self.calibration))
+        self.projector = Projector(Calibration(task, self.calibration), geometry)
         a = self.options.width
         self.core = Core(task, self.options.hidden)
         self.renderer = Renderer(self.options.hidden, (a, a * 8 // 5, a * 12 // 5))
@@ -123,14 +127,14 @@ class KinematicWorldModel(torch.nn.Module):
     def _sources(self, context: Context) -> dict[str, np.ndarray]:
         """View -> (N, 2, 13), where start and memory were taken."""
         return {
-            view: np.stack([pose_when_exposed(context.state, None, context.age[:, 0, i]),
-                            pose_when_exposed(context.memory_state, None, context.memory_age[:, i])], axis=1)
+            view: np.stack([self.projector.exposed(context.state, None, context.age[:, 0, i]),
+                            self.projector.exposed(context.memory_state, None, context.memory_age[:, i])], axis=1)
             for i, view in enumerate(VIEWS)
         }
 
     def _step(self, context: Context, sources: dict, state: np.ndarray, action: np.ndarray, memory):
         seen = np.concatenate([
-            contact_images(self.projector, context.frames["wrist"][n], sources["wrist"][n, 0], state[n][None])
+            self.projector.contact(context.frames["wrist"][n], sources["wrist"][n, 0], state[n][None])
             for n in range(len(state))])
         with self.autocast():
             features = self.core.features(torch.from_numpy(seen))
@@ -143,7 +147,7 @@ class KinematicWorldModel(torch.nn.Module):
         count, steps, _ = states.shape
         before = np.concatenate([previous[:, None], states[:, :-1]], axis=1)
         age = context.age[:, begin + 1 : begin + 1 + steps]
-        poses = {view: pose_when_exposed(states.reshape(-1, STATE_SIZE), before.reshape(-1, STATE_SIZE),
+        poses = {view: self.projector.exposed(states.reshape(-1, STATE_SIZE), before.reshape(-1, STATE_SIZE),
                                          age[..., i].ravel()).reshape(states.shape) for i, view in enumerate(VIEWS)}
         size = self.task.image_size
         candidates = np.empty((count, steps, size, size, CHANNELS), np.uint8)

@@ -18,6 +18,7 @@ from ws_node.options import build
 from ws_rollouts.task import Task
 from ws_world_model.calibration import CalibrationOptions
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
+from ws_world_model.geometry import GeometryOptions
 
 FORMAT = "worldsample world model 1"
 MAX_BYTES = 4 << 30
@@ -34,7 +35,8 @@ def save_world_model(model: KinematicWorldModel, path: Path, notes: Mapping[str,
     manifest = {
         "format": FORMAT, "profile": model.profile, "task": model.task.name, "version": str(model.version),
         "image_size": str(model.task.image_size), "options": json.dumps(dataclasses.asdict(model.options)),
-        "calibration": json.dumps(dataclasses.asdict(model.calibration)), **(notes or {}),
+        "calibration": json.dumps(dataclasses.asdict(model.calibration)),
+        "geometry": json.dumps(dataclasses.asdict(model.projector.options)), **(notes or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -79,7 +81,8 @@ def load_world_model(path: Path, task: Task) -> KinematicWorldModel:
             raise WorldModelError(f"{path}: {name} is {manifest.get(name)!r}, not {expected!r}")
     try:
         model = KinematicWorldModel(task, build(DynamicsOptions, json.loads(manifest["options"])),
-                                    build(CalibrationOptions, json.loads(manifest["calibration"])))
+                                    build(CalibrationOptions, json.loads(manifest["calibration"])),
+                                    build(GeometryOptions, json.loads(manifest["geometry"])))
         model.version = int(manifest["version"])
         weights = {n.removeprefix("model."): torch.from_numpy(t) for n, t in tensors.items() if n.startswith("model.")}
         model.load_state_dict(weights)

@@ -7,9 +7,12 @@ wrist view), and what lies at a known height under the moving wrist camera (a ho
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from ws_node.options import option
 from ws_rollouts.episode import STATE
 from ws_world_model.calibration import Calibration
 
@@ -18,8 +21,19 @@ HEIGHTS = (-0.04, 0.05, 0.10, 0.15)  # m in base_link: the table, and what stand
 MEMORY_HEIGHTS = (-0.04, 0.10)
 SIDE_CANDIDATES = 3
 WRIST_CANDIDATES = 1 + len(HEIGHTS) + len(MEMORY_HEIGHTS)
+CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS))
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + 2  # and the place relative to the tool in the side view
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+
+@dataclass(frozen=True)
+class GeometryOptions:
+    """What of the known geometry is used; all of it, unless one wants to know what a part is worth."""
+
+    warps: bool = option(True, "candidates moved as tool and wrist camera move")
+    memory: bool = option(True, "candidates from the episode's first frames")
+    exposure: bool = option(True, "poses at the time of exposure instead of the step's")
+    views: str = option("both", "views that are seen", choices=("both", "side", "wrist"))
 
 
 def pose_when_exposed(state: np.ndarray, before: np.ndarray | None, age: np.ndarray) -> np.ndarray:
@@ -36,11 +50,29 @@ def pose_when_exposed(state: np.ndarray, before: np.ndarray | None, age: np.ndar
 class Projector:
     """Candidates for frames at given poses. All images (S, S, 3) uint8; what was not seen is black."""
 
-    def __init__(self, calibration: Calibration):
+    def __init__(self, calibration: Calibration, options: GeometryOptions | None = None):
+        self.options = options or GeometryOptions()
         self._cameras = calibration
         self._size = calibration.size
         ramp = np.arange(-2 * self._size, 2 * self._size)
         self._ramp = np.clip(128 + 127 * ramp / self._size, 0, 255).astype(np.uint8)
+
+    def exposed(self, state: np.ndarray, before: np.ndarray | None, age: np.ndarray) -> np.ndarray:
+        """`pose_when_exposed`, or the state as it is where that is switched off."""
+        return pose_when_exposed(state, before, age if self.options.exposure else np.zeros_like(age))
+
+    def contact(self, wrist: np.ndarray, source: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """The start's wrist frame (S, S, 3) as it is and as it lies under the tool at `states` (T, 13).
+
+        Returns (T, S, S, CONTACT_CHANNELS) uint8.
+        """
+        out = np.zeros((len(states), *wrist.shape[:2], CONTACT_CHANNELS), np.uint8)
+        if self.options.views == "side":
+            return out
+        out[..., :3] = wrist
+        if self.options.warps:
+            out[..., 3:] = self.plane_warps(wrist, source, states, HEIGHTS)
+        return out
 
     def plane_warps(self, image: np.ndarray, source: np.ndarray, poses: np.ndarray, heights) -> np.ndarray:
         """A wrist frame, taken at `source` (13,), as seen from `poses` (N, 13) if all lay at a height.
@@ -92,13 +124,26 @@ class Projector:
         view -> (N, 13), where the future frames are taken.
         """
         count, size = len(poses["side"]), self._size
-        out = np.empty((count, size, size, CHANNELS), np.uint8)
-        tools = self.tool_pixels(poses["side"])
-        out[..., 0:3], out[..., 3:6] = start["side"], memory["side"]
-        out[..., 6:9] = self.tool_shifts(start["side"], self.tool_pixels(sources["side"])[0], tools)
-        out[..., 9:12] = start["wrist"]
-        middle = 12 + 3 * len(HEIGHTS)
-        out[..., 12:middle] = self.plane_warps(start["wrist"], sources["wrist"][0], poses["wrist"], HEIGHTS)
-        out[..., middle:-2] = self.plane_warps(memory["wrist"], sources["wrist"][1], poses["wrist"], MEMORY_HEIGHTS)
-        out[..., -2:] = self.places(tools)
+        out = np.zeros((count, size, size, CHANNELS), np.uint8)
+        if self.options.views != "wrist":
+            self._side(out, start["side"], memory["side"], sources["side"], poses["side"])
+        if self.options.views != "side":
+            self._wrist(out[..., 3 * SIDE_CANDIDATES : -2], start["wrist"], memory["wrist"], sources["wrist"],
+                        poses["wrist"])
         return out
+
+    def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
+        tools = self.tool_pixels(poses)
+        out[..., 0:3] = start
+        if self.options.memory:
+            out[..., 3:6] = memory
+        if self.options.warps:
+            out[..., 6:9] = self.tool_shifts(start, self.tool_pixels(sources)[0], tools)
+            out[..., -2:] = self.places(tools)
+
+    def _wrist(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
+        out[..., :3] = start
+        if self.options.warps:
+            out[..., 3 : CONTACT_CHANNELS] = self.plane_warps(start, sources[0], poses, HEIGHTS)
+        if self.options.memory and self.options.warps:
+            out[..., CONTACT_CHANNELS:] = self.plane_warps(memory, sources[1], poses, MEMORY_HEIGHTS)

@@ -8,10 +8,9 @@ from torch.nn import functional as F
 
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
-from ws_world_model.geometry import CHANNELS, HEIGHTS, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, SIDE_CANDIDATES, WRIST_CANDIDATES
 
 _VELOCITY_SCALE, _LAG_SCALE = 0.15, 0.03  # m/s, m: the driver's speed cap and lead limit
-CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS))  # of the candidates: what the start's wrist frame shows under the tool
 _LOGITS = SIDE_CANDIDATES + 1 + WRIST_CANDIDATES + 1  # one share for each candidate and for what is drawn freely
 
 

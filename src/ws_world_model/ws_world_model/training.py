@@ -16,6 +16,7 @@ from ws_world_model.calibration import CalibrationOptions
 from ws_world_model.clips import cut
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.fidelity import replay_cases, score
+from ws_world_model.geometry import GeometryOptions
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class Trainer:
         options: TrainerOptions | None = None,
         dynamics: DynamicsOptions | None = None,
         calibration: CalibrationOptions | None = None,
+        geometry: GeometryOptions | None = None,
         seed: int = 0,
     ):
         torch.manual_seed(seed)
         self.task, self.options = task, options or TrainerOptions()
-        self.live = KinematicWorldModel(task, dynamics, calibration)
+        self.live = KinematicWorldModel(task, dynamics, calibration, geometry)
         self.model = copy.deepcopy(self.live).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, weight_decay=1e-4)
         self.rng = np.random.default_rng(seed)

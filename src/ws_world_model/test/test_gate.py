@@ -1,0 +1,58 @@
+"""The gate: what is let through, and that it says why."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws_world_model.gate import Gate, GateOptions, Quality
+
+DB = st.floats(0.0, 60.0)
+ANY = st.one_of(st.none(), st.floats(), DB)
+AUC = st.one_of(st.none(), st.floats(0.0, 1.0), st.just(math.nan))
+
+
+def test_a_version_may_lose_no_more_than_the_tolerance():
+    gate = Gate()
+    assert gate.publish(29.75, 30.0).allowed
+    assert not gate.publish(29.65, 30.0).allowed
+    assert gate.publish(12.0, None).allowed, "there is nothing to be worse than"
+    assert "29.65 dB is below 29.70 dB" in gate.publish(29.65, 30.0).reason
+
+
+def test_generation_needs_frames_and_rewards_that_are_good_enough():
+    gate = Gate()
+    good = Quality(psnr=24.0, persistence_psnr=20.0, reward_auc=0.97)
+    assert gate.generate(good).state == "open" and "4.0 dB over persistence" in gate.generate(good).reason
+    for quality, why in (
+        (Quality(22.9, 20.0, 0.97), "must be above 23.00 dB"),
+        (Quality(24.0, 20.0, 0.94), "AUC 0.940, must be 0.95"),
+        (Quality(24.0, 20.0, None), "AUC is not known"),
+        (Quality(None, 20.0, 0.97), "PSNR is not known"),
+        (Quality(24.0, 20.0, 0.97, rewards_stopped=True), "calls too many failures successes"),
+    ):
+        assert gate.generate(quality).state == "closed" and why in gate.generate(quality).reason
+
+
+@given(ANY, ANY, DB)
+def test_what_is_published_is_finite_and_not_worse_by_more_than_the_tolerance(candidate, current, tolerance):
+    verdict = Gate(GateOptions(tolerance=tolerance)).publish(candidate, current)
+    assert verdict.reason
+    if verdict.allowed:
+        assert candidate is not None and math.isfinite(candidate)
+        assert current is None or not math.isfinite(current) or candidate >= current - tolerance
+
+
+@given(ANY, ANY, AUC, st.booleans(), DB, st.floats(0.5, 1.0))
+def test_an_open_gate_means_that_every_limit_holds(psnr, persistence, auc, stopped, margin, least):
+    verdict = Gate(GateOptions(margin=margin, reward_auc=least)).generate(Quality(psnr, persistence, auc, stopped))
+    assert verdict.reason and verdict.state == ("open" if verdict.allowed else "closed")
+    if verdict.allowed:
+        assert psnr > persistence + margin and auc >= least and not stopped
+
+
+@given(DB, DB, st.floats(0.0, 1.0), st.floats(0.0, 5.0))
+def test_better_never_closes_it(psnr, persistence, auc, more):
+    gate = Gate()
+    if gate.generate(Quality(psnr, persistence, auc)).allowed:
+        assert gate.generate(Quality(psnr + more, persistence, auc)).allowed

@@ -46,6 +46,14 @@ def declarations(module_file: Path) -> Iterator[tuple[str, str]]:
             yield call.args[1].id, call.args[2].value if call.args[2:] else ""
 
 
+def find_class(module_name: str, module_file: Path, class_name: str) -> type:
+    """A class of a node's module, or one that it imports in a function."""
+    for statement in ast.walk(ast.parse(module_file.read_text())):
+        if isinstance(statement, ast.ImportFrom) and any(alias.name == class_name for alias in statement.names):
+            module_name = statement.module
+    return getattr(importlib.import_module(module_name), class_name)
+
+
 def node_modules() -> Iterator[tuple[str, Path]]:
     """(module, file) of every node in the source tree."""
     for file in sorted((ROOT / "src").glob("*/*/nodes/*.py")):
@@ -84,7 +92,7 @@ def page() -> str:
     for module_name, file in node_modules():
         rows = []
         for class_name, prefix in declarations(file):
-            cls = getattr(importlib.import_module(module_name), class_name)
+            cls = find_class(module_name, file, class_name)
             rows += [(prefix + f.name, f) for f in dataclasses.fields(cls)]
         if rows:
             parts += [f"## {file.stem.removesuffix('_node')} ({module_name.split('.')[0]})\n", table(rows)]

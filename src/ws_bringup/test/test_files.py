@@ -123,6 +123,22 @@ def test_the_summary_adds_sessions_and_takes_the_evaluation(settings):
     assert summary["control_period_p99_ms"] == 104.0
     assert (summary["success_rate"], summary["eval_episodes"]) == (0.9, 50)
     assert summary["bc_success_rate"] is None
+    assert summary["world_model_holdout_psnr"] is None
+
+
+def test_the_summary_says_what_the_world_model_reached(settings):
+    settings.folder.mkdir()
+    for psnr in (25.0, 28.5):
+        append_metrics(settings.folder, {"world_model_state": "generating", "world_model_holdout_psnr": psnr})
+    append_metrics(settings.folder, {"world_model_state": "off", "world_model_holdout_psnr": 0.0})
+    assert write_summary(settings)["world_model_holdout_psnr"] == 28.5
+
+
+def test_the_mode_reaches_the_world_model(tmp_path):
+    assert by_name(make_settings({}))["world_model"].parameters["mode"] == "hil_serl"
+    given = make_settings({"mode": "worldsample", "run_dir": str(tmp_path), "seed": 4})
+    wanted = {"mode": "worldsample", "run_dir": str(tmp_path), "seed": 4, "task": "pushing"}
+    assert wanted.items() <= by_name(given)["world_model"].parameters.items()
 
 
 def test_time_for_the_graph_leaves_the_evaluation_its_share(settings):
@@ -176,6 +192,12 @@ def test_plain_progress_shows_every_number(tmp_path, capsys):
     assert "episodes 12" in lines[0]
     assert "55%" in lines[0]
     assert "updates/s -" in lines[0]
+
+
+def test_the_world_model_is_shown_once_it_has_a_version():
+    assert "PSNR" not in dict(progress.cells({"world_model_version": 0, "world_model_holdout_psnr": 0.0}))
+    shown = dict(progress.cells({"world_model_version": 3, "world_model_holdout_psnr": 29.94}))
+    assert (shown["world model"], shown["PSNR"], shown["imagined"]) == ("v3", "29.9 dB", "-")
 
 
 def test_a_silent_node_is_said_to_be_silent():

@@ -134,12 +134,14 @@ def _learning(settings: Settings) -> list[Process]:
         "auto_enable": truth,  # a person enables a real arm
     }
     learner = {**common, **folder, "seed": settings.seed}
+    world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),
         # a full core of its own, but never before the control loop
         Process("learner", "ws_ppl", "learner", root, parameters=learner, niceness=19),
-        Process("world_model", "ws_world_model", "world_model", root, parameters=clock, required=False, niceness=19),
+        Process("world_model", "ws_world_model", "world_model", root, parameters=world_model, required=False,
+                niceness=19),
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
     if settings.record:

@@ -24,11 +24,18 @@ CELLS = (
     ("control p99", "policy_control_period_p99_ms", "{:.0f} ms"),
     ("memory", "rss_mib", "{:.0f} MiB"),
 )
+# shown once there is a version
+WORLD_MODEL_CELLS = (
+    ("world model", "world_model_version", "v{:.0f}"),
+    ("PSNR", "world_model_holdout_psnr", "{:.1f} dB"),
+    ("imagined", "world_model_synthetic", "{:.0f}"),
+)
 
 
 def cells(row: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and values to show; '-' where nothing was heard yet."""
-    return [(title, form.format(row[key]) if key in row else "-") for title, key, form in CELLS]
+    shown = CELLS + (WORLD_MODEL_CELLS if row.get("world_model_version") else ())
+    return [(title, form.format(row[key]) if key in row else "-") for title, key, form in shown]
 
 
 def state_line(row: dict[str, Any]) -> str:

@@ -24,6 +24,12 @@ _LAST = {
     "training_success_rate": "policy_success_rate",
     "intervention_rate": "policy_intervention_rate",
 }
+# of the last row in which a world model was at work
+_WORLD_MODEL = tuple(f"world_model_{name}" for name in (
+    "version", "steps", "holdout_psnr", "holdout_ssim", "persistence_psnr", "persistence_ssim", "reward_auc",
+    "false_positive_rate", "gate", "seconds_per_chunk", "frames_per_s", "synthetic", "synthetic_success",
+    "synthetic_failure", "generated_success", "generated_failure", "generated_abstain", "bags_rejected",
+    "rounds_dropped", "cpu_share", "rss_mib"))
 # name in the summary -> key of which the median over the rows of running policies is taken; the rows hold
 # percentiles of the last minute each
 _TYPICAL = {
@@ -51,6 +57,7 @@ def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: 
     """The summary's content; `rows` are metrics, oldest first, of all sessions of the run."""
     sessions = {row.get("session"): row for row in rows}  # the last row of each
     updates = [r["learner_updates_per_s"] for r in rows if r.get("learner_state") == "online"]
+    imagining = [r for r in rows if r.get("world_model_state", "off") != "off"]
     return {
         "task": settings.task,
         "mode": settings.mode,
@@ -63,6 +70,7 @@ def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: 
         "cpu_minutes": _minutes(sessions.values(), "cpu_s"),
         **{name: _last(rows, key) for name, key in _LAST.items()},
         **{name: _median(rows, key) for name, key in _TYPICAL.items()},
+        **{name: _last(imagining, name) for name in _WORLD_MODEL},
         "success_rate": evaluation.get("success_rate"),
         "success_ci": evaluation.get("success_ci"),
         "eval_episodes": evaluation.get("episodes"),

@@ -16,8 +16,9 @@ class GateOptions:
 
     tolerance: float = option(0.3, "PSNR that a new version may lose against the one in use", unit="dB", low=0.0,
                               high=10.0)
-    margin: float = option(3.0, "PSNR over persistence above which is generated", unit="dB", low=0.0, high=60.0)
-    reward_auc: float = option(0.95, "least AUC of the reward model to generate", low=0.5, high=1.0)
+    margin: float = option(3.0, "PSNR over persistence above which is generated", unit="dB", low=-60.0,
+                           high=60.0)
+    reward_auc: float = option(0.95, "least AUC of the reward model to generate", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_a_run_ends_with_its_minutes(installation, tmp_path):
     ("arguments", "message"),
     [
         (["--task", "juggling"], "task = 'juggling': must be"),
-        (["--mode", "worldsample"], "mode = 'worldsample': must be"),
+        (["--mode", "telepathy"], "mode = 'telepathy': must be"),
         (["--minutes", "soon"], "minutes = 'soon': must be float"),
         (["--seed", "-1"], "seed = -1: must be"),
         (["colour:=red"], "unknown option 'colour'"),

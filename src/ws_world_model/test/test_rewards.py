@@ -208,12 +208,19 @@ def test_a_success_needs_every_member_twice_in_a_row(probabilities):
     label = labeller.label(probabilities)
     if label.kind == "success":
         assert (probabilities[:, label.index - 1 : label.index + 1] >= 0.9).all()
-        assert not (probabilities[:, : label.index - 1].min(0)[-1:] >= 0.9).all() or label.index == 1
+        assert (probabilities[:, label.index : label.index + 11].mean(0) >= 0.3).all()
         assert label.score >= 0.9
     elif label.kind == "failure":
         assert probabilities.mean(0).max() < 0.3 and label.index == -1
     else:
         assert probabilities.mean(0).max() >= 0.3 and label.score < 0.9
+
+
+def test_a_success_that_does_not_last_is_none():
+    rows = np.array([0.1, 0.95, 0.95, 0.1, 0.1, 0.96, 0.97, 0.9])[None].repeat(3, 0)
+    label = Labeller(LabelOptions())
+    assert (label.label(rows).kind, label.label(rows).index) == ("success", 6)
+    assert label.label(rows[:, :5]).kind == "abstain"
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 0)), np.zeros(3), np.full((1, 2), np.nan)])

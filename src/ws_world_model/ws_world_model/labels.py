@@ -20,6 +20,8 @@ class LabelOptions:
     success_probability: float = option(0.90, "success from here on, by the least sure member", low=0.5, high=0.999)
     failure_probability: float = option(0.30, "failure when the members' mean stays below", low=0.001, high=0.5)
     consecutive: int = option(2, "frames in a row that must show the success", low=1, high=20)
+    lasting: int = option(10, "frames after a success that must not look like a failure: a lever that comes back was "
+                          "not pressed", low=0, high=1000)
     threshold_step: float = option(0.02, "the success threshold rises by this", low=0.0, high=0.5)
     threshold_limit: float = option(0.99, "and not above this", low=0.5, high=0.9999)
     tolerated: float = option(0.05, "share of failures labelled success from which the threshold rises",
@@ -57,14 +59,23 @@ class Labeller:
         probabilities = np.asarray(probabilities, np.float64)
         if probabilities.ndim != 2 or 0 in probabilities.shape or not np.isfinite(probabilities).all():
             raise ValueError(f"probabilities {probabilities.shape}: must be finite, (members, T) and not empty")
-        least, run = probabilities.min(0), self.options.consecutive
-        mean = float(probabilities.mean(0).max())
-        held = np.lib.stride_tricks.sliding_window_view(least, run).min(-1) if len(least) >= run else np.zeros(0)
+        least, mean = probabilities.min(0), float(probabilities.mean(0).max())
+        held, run = self._held(probabilities), self.options.consecutive
         score = float(held.max(initial=0.0))
         if score >= self.threshold:
             index = int(np.argmax(held >= self.threshold)) + run - 1
             return Label(SUCCESS, index, float(least[index]), score)
         return Label(FAILURE if mean < self.options.failure_probability else ABSTAIN, -1, mean, score)
+
+    def _held(self, probabilities: np.ndarray) -> np.ndarray:
+        """At the end of each run of `consecutive` frames its least probability, 0 where the success does not last."""
+        least, mean, run = probabilities.min(0), probabilities.mean(0), self.options.consecutive
+        if len(least) < run:
+            return np.zeros(0)
+        held = np.lib.stride_tricks.sliding_window_view(least, run).min(-1)
+        ahead = np.pad(mean[run - 1 :], (0, self.options.lasting), constant_values=1.0)
+        worst = np.lib.stride_tricks.sliding_window_view(ahead, self.options.lasting + 1).min(-1)
+        return np.where(worst < self.options.failure_probability, 0.0, held)
 
     def observe_identity(self, true_success: bool, label: Label) -> None:
         """A replay of known outcome was labelled; raises the threshold by a step when too many failures pass it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class RewardOptions:
     weight_decay: float = option(1e-2, "AdamW", low=0.0, high=1.0)
     positive_share: float = option(0.3, "share of the batch that shows success", low=0.05, high=0.95)
     imagined_share: float = option(0.25, "share of the batch that is imagined, once there is some", low=0.0, high=0.9)
+    averaging: float = option(0.99, "decay per step of the mean weights that judge", low=0.0, high=0.9999)
     near_miss_weight: float = option(2.0, "how much oftener near misses are drawn", low=1.0, high=100.0)
     near_miss_window: int = option(8, "how many frames before a success or an end are near misses", unit="steps",
                                    low=0, high=1000)
@@ -71,6 +73,7 @@ class RewardModel:
             torch.manual_seed(seed)  # the members differ by their first weights and by what they draw
             members = (Member(size, options.channels, options.features) for _ in range(options.members))
             self._members = nn.ModuleList(members)
+        self._averaged = copy.deepcopy(self._members).requires_grad_(False)  # what judges: steadier from step to step
         self._scale = StateScale(task)
         self._optimiser = torch.optim.AdamW(
             self._members.parameters(), options.learning_rate, weight_decay=options.weight_decay)
@@ -152,10 +155,17 @@ class RewardModel:
         loss.backward()
         self._optimiser.step()
         self.updates += 1
+        self._average()
         probabilities = torch.sigmoid(logits.detach()).numpy()
         for store, slots, rows in drawn:
             store.remember(slots, probabilities[rows])
         return loss.item()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential mean of the weights, short at first."""
+        share = max(1 - self.options.averaging, 9 / (10 + self.updates))
+        torch._foreach_lerp_(list(self._averaged.parameters()), list(self._members.parameters()), share)
 
     def _batch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list]:
         """Windows of all members one after the other, and where each came from: store, slots, rows."""
@@ -212,7 +222,7 @@ class RewardModel:
             blocks = to_blocks(torch.from_numpy(images[seen]))
             scaled = self._scale(torch.from_numpy(state[rows]))
             logits = []
-            for member in self._members:
+            for member in self._averaged:
                 features = member.stem(blocks)
                 logits.append(member(*(features[index] for index in back), scaled))
         return torch.sigmoid(torch.stack(logits)).numpy()
@@ -248,7 +258,7 @@ class RewardModel:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Copies of the weights and the calibration; data and optimiser are made anew from bags."""
-        weights = {f"reward.{n}": t.detach().numpy().copy() for n, t in self._members.state_dict().items()}
+        weights = {f"reward.{n}": t.detach().numpy().copy() for n, t in self._averaged.state_dict().items()}
         calibration = {f"reward.calibration.{n}": value for n, value in self.labeller.tensors().items()}
         counts = np.array([self.updates, self.successes], np.int64)
         return {**weights, **calibration, "reward.counts": counts}
@@ -269,8 +279,10 @@ class RewardModel:
                 raise RewardError(f"tensor {name} is {tensors[name].shape}, must be {value.shape}")
             if not np.isfinite(tensors[name]).all():
                 raise RewardError(f"tensor {name} is not finite")
-        self._members.load_state_dict(
-            {n: torch.from_numpy(np.array(tensors[f"reward.{n}"], np.float32)) for n in self._members.state_dict()})
+        names = self._members.state_dict()
+        weights = {n: torch.from_numpy(np.array(tensors[f"reward.{n}"], np.float32)) for n in names}
+        self._members.load_state_dict(weights)
+        self._averaged.load_state_dict(weights)
         self.labeller.load(tensors["reward.calibration.threshold"][0], tensors["reward.calibration.failures"].ravel())
         self.updates, self.successes = map(int, tensors["reward.counts"])
 

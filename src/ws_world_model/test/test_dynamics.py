@@ -9,12 +9,14 @@ import torch
 from ws_rollouts.episode import STATE, VIEWS
 from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
+from ws_world_model.bank import ArmBank
 from ws_world_model.calibration import Calibration
-from ws_world_model.clips import cut
+from ws_world_model.clips import Cutter
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.files import WorldModelError, load_world_model, save_world_model
 from ws_world_model.geometry import HEIGHTS, Projector, pose_when_exposed
 from ws_world_model.imagination import context_of, stack
+from ws_world_model.layers import TableMap
 from ws_world_model.training import Trainer, TrainerOptions
 
 TASK = load_task("pushing")
@@ -46,7 +48,7 @@ def projector():
 def test_a_view_from_the_same_place_is_the_same_picture(projector):
     made = episode()
     source = made.state[4]
-    warped = projector.plane_warps(made.frames["wrist"][4], source, source[None], HEIGHTS)[0]
+    warped = projector.from_wrist(made.frames["wrist"][4], source, source[None], HEIGHTS)[0]
     for j in range(len(HEIGHTS)):
         np.testing.assert_allclose(warped[..., 3 * j : 3 * j + 3].astype(int), made.frames["wrist"][4], atol=1)
 
@@ -58,7 +60,7 @@ def test_what_lies_lower_moves_less_under_a_moving_camera(projector):
     source = episode().state[0]
     moved = source.copy()
     moved[1] += 0.02
-    warped = projector.plane_warps(picture, source, moved[None], (-0.04, 0.10))[0]
+    warped = projector.from_wrist(picture, source, moved[None], (-0.04, 0.10))[0]
     columns = np.arange(64) @ warped[..., 0].sum(0) / warped[..., 0].sum(), \
         np.arange(64) @ warped[..., 3].sum(0) / warped[..., 3].sum()
     assert abs(columns[1] - 31.5) > abs(columns[0] - 31.5) + 1.0 > 1.5
@@ -70,7 +72,7 @@ def test_a_tool_shift_moves_the_picture_by_the_tools_own_way(projector):
     picture = np.zeros((64, 64, 3), np.uint8)
     column, row = np.round(tools[0, :2]).astype(int)
     picture[row - 1 : row + 2, column - 1 : column + 2] = 255
-    moved = projector.tool_shifts(picture, tools[0], tools[-1:])[0, ..., 0].astype(float)
+    moved = projector.tool_shift(picture, tools[0], tools[-1])[..., 0].astype(float)
     found = np.array([np.arange(64) @ moved.sum(0), np.arange(64) @ moved.sum(1)]) / moved.sum()
     np.testing.assert_allclose(found, tools[-1, :2], atol=0.7)
 
@@ -83,7 +85,8 @@ def test_older_frames_show_the_arm_where_it_was():
 
 
 def test_a_batch_is_whole(projector):
-    batch = cut([episode(12), episode(5, seed=1, outcome="timeout")], projector, 48, 3, np.random.default_rng(0))
+    cutter = Cutter(projector, TableMap(projector.cameras, TASK), ArmBank(64), 48, 3)
+    batch = cutter.cut([episode(12), episode(5, seed=1, outcome="timeout")], [0, 1], np.random.default_rng(0))
     assert batch.valid.sum(1).max() <= 12 and batch.valid.sum(1).min() >= 1
     assert (batch.which < batch.valid.sum(1)[:, None]).all()
     assert batch.done[1].sum() == 0 and batch.done[0].sum() == 1

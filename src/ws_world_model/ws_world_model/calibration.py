@@ -11,6 +11,7 @@ from ws_node.options import option
 from ws_rollouts.episode import STATE, TOOL_DOWN
 from ws_rollouts.task import Task
 
+_LOOKS_DOWN = 0.25  # m, from the wrist camera to what it looks at
 # Columns: the optical frame's right, down and forward in a camera link (x forward, y left, z up; REP 103).
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
@@ -59,6 +60,12 @@ class Calibration:
         self.size = task.image_size
         self.side = Camera(options.side_xyz, options.side_rpy, options, task.crop("side"), task.image_size)
         self.wrist = Camera(options.wrist_xyz, options.wrist_rpy, options, task.crop("wrist"), task.image_size)
+
+    @property
+    def wrist_offset(self) -> np.ndarray:
+        """(2,) m in x, y of base_link: from the tool to where the wrist camera looks, when the tool points down."""
+        position, forward = TOOL_DOWN @ self.wrist.position, TOOL_DOWN @ self.wrist.rotation[:, 2]
+        return position[:2] + forward[:2] / -forward[2] * _LOOKS_DOWN
 
     def wrist_pose(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 13) proprioception -> the wrist lens in base_link: position (N, 3), optical rotation (N, 3, 3)."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS, Episode
+from ws_world_model.bank import ArmBank
 from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, Projector
 from ws_world_model.imagination import frame_age
+from ws_world_model.layers import CELLS, PLANES, SOURCES, TableMap
 
 POSITION_NOISE, VELOCITY_NOISE = 0.0007, 0.01  # m, m/s: what the core's own predictions are off by
 
@@ -17,9 +19,11 @@ POSITION_NOISE, VELOCITY_NOISE = 0.0007, 0.01  # m, m/s: what the core's own pre
 class ClipBatch:
     """B clips of up to T steps, M frames of each to be drawn.
 
-    contact (B, T, S, S, 15) uint8; state (B, T, 13) as seen (a little noise in it), following (B, T, 13) float32;
+    contact (B, T, S/2, S/2, CONTACT_CHANNELS) uint8; state (B, T, 13) as seen (a little noise in it), following
+    (B, T, 13) float32;
     action (B, T, A); done, valid (B, T) float32; which (B, M) int64, the actions after which frames are drawn;
-    candidates (B, M, S, S, CHANNELS), truth (B, M, S, S, 6) uint8; poses (B, M, 26) float32, of frame and start.
+    candidates (B, M, S, S, CHANNELS), truth (B, M, S, S, 6) uint8; poses (B, M, 13) float32, of the wrist frames;
+    laid (B, CELLS, CELLS, 60) uint8, start and memory laid out on the map.
     """
 
     contact: np.ndarray
@@ -32,6 +36,7 @@ class ClipBatch:
     candidates: np.ndarray
     truth: np.ndarray
     poses: np.ndarray
+    laid: np.ndarray
 
 
 class Exposures:
@@ -50,20 +55,53 @@ class Exposures:
         return {view: self.poses[view][indices] for view in VIEWS}
 
 
-def cut(episodes: list[Episode], projector: Projector, longest: int, drawn: int, rng: np.random.Generator) -> ClipBatch:
-    """One clip of each episode, from a random start (early ones more often) to its end, or `longest` steps."""
-    starts = [int(len(e) * rng.random() ** 1.5) for e in episodes]
-    lengths = [min(len(e) - s, longest) for e, s in zip(episodes, starts, strict=True)]
-    batch = _empty(len(episodes), max(lengths), drawn, episodes[0])
-    for b, (episode, start, length) in enumerate(zip(episodes, starts, lengths, strict=True)):
-        _fill(batch, b, episode, start, length, projector, rng)
-    return batch
+class Cutter:
+    """Cuts clips; keeps what it has worked out about an episode."""
+
+    def __init__(self, projector: Projector, table: TableMap, bank: ArmBank, longest: int, drawn: int):
+        self._projector, self._table, self._bank = projector, table, bank
+        self._longest, self._drawn = longest, drawn
+
+    def cut(self, episodes: list[Episode], owners: list[int], rng: np.random.Generator) -> ClipBatch:
+        """One clip of each episode, from a random start (early ones more often) to its end, or `longest` steps.
+
+        `owners`: the episodes' numbers in the bank, whose own frames would give the answer away.
+        """
+        starts = [int(len(e) * rng.random() ** 1.5) for e in episodes]
+        lengths = [min(len(e) - s, self._longest) for e, s in zip(episodes, starts, strict=True)]
+        batch = _empty(len(episodes), max(lengths), self._drawn, episodes[0])
+        for b, (episode, start, length) in enumerate(zip(episodes, starts, lengths, strict=True)):
+            self._fill(batch, b, episode, start, length, owners[b], rng)
+        return batch
+
+    def _fill(self, batch: ClipBatch, b: int, episode: Episode, start: int, length: int, owner: int, rng) -> None:
+        exposures = Exposures(episode, self._projector)
+        end = start + length
+        states = episode.state[start:end]
+        first = {v: episode.frames[v][start] for v in VIEWS}, {v: episode.frames[v][0] for v in VIEWS}
+        source = exposures.poses["wrist"][[start, 0]]
+        batch.contact[b, :length] = self._projector.contact(first[0]["wrist"], first[1]["side"], source[0], states)
+        batch.state[b, :length] = _shaken(states, rng)
+        batch.following[b, :length] = episode.state[start + 1 : end + 1]
+        batch.action[b, :length] = episode.action[start:end]
+        batch.done[b, :length] = episode.reward[start + 1 : end + 1] > 0
+        batch.valid[b, :length] = 1.0
+        which = rng.integers(0, length, batch.which.shape[1])
+        batch.which[b] = which
+        poses = exposures.at(start + 1 + which)
+        known = self._bank.nearest(poses["side"], owner) if self._projector.options.bank else [None] * len(which)
+        batch.candidates[b] = self._projector.candidates(*first, exposures.at([start, 0]), poses, known)
+        batch.truth[b] = np.concatenate([episode.frames[v][start + 1 + which] for v in VIEWS], axis=-1)
+        batch.poses[b] = poses["wrist"]
+        options = self._projector.options
+        if options.layers:
+            batch.laid[b] = self._table.lay_out(*first, source, options.views, options.memory)
 
 
 def _empty(count: int, steps: int, drawn: int, like: Episode) -> ClipBatch:
     size = like.frames[VIEWS[0]].shape[1]
     return ClipBatch(
-        contact=np.zeros((count, steps, size, size, CONTACT_CHANNELS), np.uint8),
+        contact=np.zeros((count, steps, size // 2, size // 2, CONTACT_CHANNELS), np.uint8),
         state=np.zeros((count, steps, STATE_SIZE), np.float32),
         following=np.zeros((count, steps, STATE_SIZE), np.float32),
         action=np.zeros((count, steps, like.action.shape[1]), np.float32),
@@ -72,28 +110,9 @@ def _empty(count: int, steps: int, drawn: int, like: Episode) -> ClipBatch:
         which=np.zeros((count, drawn), np.int64),
         candidates=np.zeros((count, drawn, size, size, CHANNELS), np.uint8),
         truth=np.zeros((count, drawn, size, size, 6), np.uint8),
-        poses=np.zeros((count, drawn, 2 * STATE_SIZE), np.float32),
+        poses=np.zeros((count, drawn, STATE_SIZE), np.float32),
+        laid=np.zeros((count, CELLS, CELLS, 3 * SOURCES * len(PLANES)), np.uint8),
     )
-
-
-def _fill(batch: ClipBatch, b: int, episode: Episode, start: int, length: int, projector: Projector, rng) -> None:
-    exposures = Exposures(episode, projector)
-    end = start + length
-    states = episode.state[start:end]
-    source = exposures.poses["wrist"][start]
-    batch.contact[b, :length] = projector.contact(episode.frames["wrist"][start], source, states)
-    batch.state[b, :length] = _shaken(states, rng)
-    batch.following[b, :length] = episode.state[start + 1 : end + 1]
-    batch.action[b, :length] = episode.action[start:end]
-    batch.done[b, :length] = episode.reward[start + 1 : end + 1] > 0
-    batch.valid[b, :length] = 1.0
-    which = rng.integers(0, length, batch.which.shape[1])
-    batch.which[b] = which
-    first = {v: episode.frames[v][start] for v in VIEWS}, {v: episode.frames[v][0] for v in VIEWS}
-    poses = exposures.at(start + 1 + which)
-    batch.candidates[b] = projector.candidates(*first, exposures.at([start, 0]), poses)
-    batch.truth[b] = np.concatenate([episode.frames[v][start + 1 + which] for v in VIEWS], axis=-1)
-    batch.poses[b] = np.hstack([poses["wrist"], np.repeat(exposures.poses["wrist"][start][None], len(which), 0)])
 
 
 def _shaken(states: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from ws_node.options import option
 from ws_rollouts.episode import STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
+from ws_world_model.bank import ArmBank
 from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import ClipBatch
 from ws_world_model.geometry import CHANNELS, GeometryOptions, Projector
 from ws_world_model.imagination import CHUNK, Context, Imagined
+from ws_world_model.layers import Completion, TableMap, look
 from ws_world_model.networks import Core, Renderer
 
 
@@ -26,7 +28,8 @@ class DynamicsOptions:
     hidden: int = option(96, "width of the recurrent core", low=8, high=1024)
     width: int = option(40, "channels of the renderer at half resolution", low=8, high=256)
     ssim_weight: float = option(0.1, "weight of 1 - SSIM beside the absolute error", low=0.0, high=10.0)
-    state_weight: float = option(0.1, "weight of the proprioception's loss", low=0.0, high=100.0)
+    map_weight: float = option(0.3, "weight of the absolute error of the map's view alone", low=0.0, high=10.0)
+    state_weight: float = option(0.3, "weight of the proprioception's loss", low=0.0, high=100.0)
     reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
     learning_rate: float = option(1e-3, "AdamW", low=1e-6, high=1e-1)
 
@@ -56,10 +59,14 @@ class KinematicWorldModel(torch.nn.Module):
         self.options = options or DynamicsOptions()
         self.version = 0
         self.calibration = calibration or CalibrationOptions()
-        self.projector = Projector(Calibration(task, self.calibration), geometry)
+        cameras = Calibration(task, self.calibration)
+        self.projector = Projector(cameras, geometry)
+        self.table = TableMap(cameras, task)
+        self.bank = ArmBank(task.image_size)
         a = self.options.width
         self.core = Core(task, self.options.hidden)
-        self.renderer = Renderer(self.options.hidden, (a, a * 8 // 5, a * 12 // 5))
+        self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
+        self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
         self._bf16 = bf16_pays()
 
     def autocast(self):
@@ -67,15 +74,17 @@ class KinematicWorldModel(torch.nn.Module):
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Loss terms of a batch of clips."""
-        tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items()}
+        tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items() if name != "poses"}
         count, steps = batch.valid.shape
         with self.autocast():
             features = self.core.features(tensors["contact"].flatten(0, 1)).view(count, steps, -1)
         following, hidden, _ = self.core(features, tensors["state"], tensors["action"])
         chosen = torch.gather(hidden, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
+        poses = batch.poses.reshape(-1, STATE_SIZE)
+        mapped = self._mapped(self._planes(tensors["laid"]), poses)
         with self.autocast():
-            drawn = self.renderer(tensors["candidates"].flatten(0, 1), self._condition(chosen, tensors["poses"]))
-        truth = tensors["truth"].flatten(0, 1).float() / 255.0
+            drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped, self._condition(chosen, poses))
+        truth = tensors["truth"].flatten(0, 1).permute(0, 3, 1, 2).contiguous().float() / 255.0
         valid = tensors["valid"]
         error = F.smooth_l1_loss(following / self.core.stride, tensors["following"] / self.core.stride,
                                  reduction="none").mean(-1)
@@ -83,6 +92,7 @@ class KinematicWorldModel(torch.nn.Module):
         return {
             "pixels": (drawn - truth).abs().mean(),
             "ssim": 1.0 - _ssim(drawn, truth),
+            "map": (mapped - truth[:, 3:]).abs().mean() if self.projector.options.layers else torch.zeros(()),
             "state": (error * valid).sum() / valid.sum(),
             "reward": (done * valid).sum() / valid.sum(),
         }
@@ -90,12 +100,26 @@ class KinematicWorldModel(torch.nn.Module):
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of `losses`."""
         o = self.options
-        return (losses["pixels"] + o.ssim_weight * losses["ssim"] + o.state_weight * losses["state"]
-                + o.reward_weight * losses["reward"])
+        weights = {"pixels": 1.0, "ssim": o.ssim_weight, "map": o.map_weight, "state": o.state_weight,
+                   "reward": o.reward_weight}
+        return sum(weight * losses[name] for name, weight in weights.items())
 
-    def _condition(self, hidden: Tensor, poses: Tensor) -> Tensor:
-        scaled = self.core.scale(poses.view(-1, 2, STATE_SIZE)).flatten(1)
-        return torch.cat([hidden, scaled.clamp(-3, 3)], dim=1)
+    def _planes(self, laid: Tensor) -> Tensor | None:
+        """The completed map of B starts, None where it is switched off."""
+        if not self.projector.options.layers:
+            return None
+        with self.autocast():
+            return self.completion(laid)
+
+    def _mapped(self, planes: Tensor | None, poses: np.ndarray) -> Tensor:
+        """The maps of B starts, each seen from M poses (B M, 13): (B M, 3, S, S)."""
+        size = self.task.image_size
+        if planes is None:
+            return torch.zeros(len(poses), 3, size, size)
+        return look(planes, self.table.grids(poses), size)
+
+    def _condition(self, hidden: Tensor, poses: np.ndarray) -> Tensor:
+        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses)).clamp(-3, 3)], dim=1)
 
     @torch.no_grad()
     def imagine(self, context: Context, actions: np.ndarray) -> Imagined:
@@ -106,6 +130,7 @@ class KinematicWorldModel(torch.nn.Module):
         if not (np.isfinite(actions).all() and np.isfinite(context.state).all()):
             raise ValueError("actions or state are not finite")
         sources = self._sources(context)
+        planes = self._planes(self._lay_out(context, sources))
         state, memory, previous = context.state, None, context.state
         parts: list[Imagined] = []
         for begin in range(0, steps, CHUNK):
@@ -117,7 +142,7 @@ class KinematicWorldModel(torch.nn.Module):
                 hiddens.append(hidden)
                 rewards.append(torch.sigmoid(self.core.done(hidden)).numpy())
             states = np.stack(states, axis=1)
-            frames = self._draw(context, sources, previous, states, torch.stack(hiddens, 1), begin)
+            frames = self._draw(context, sources, planes, previous, states, torch.stack(hiddens, 1), begin)
             parts.append(Imagined(frames, states, np.stack(rewards, axis=1)))
             previous = states[:, -1]
         return Imagined(
@@ -134,7 +159,8 @@ class KinematicWorldModel(torch.nn.Module):
 
     def _step(self, context: Context, sources: dict, state: np.ndarray, action: np.ndarray, memory):
         seen = np.concatenate([
-            self.projector.contact(context.frames["wrist"][n], sources["wrist"][n, 0], state[n][None])
+            self.projector.contact(context.frames["wrist"][n], context.memory["side"][n], sources["wrist"][n, 0],
+                                   state[n][None])
             for n in range(len(state))])
         with self.autocast():
             features = self.core.features(torch.from_numpy(seen))
@@ -142,31 +168,40 @@ class KinematicWorldModel(torch.nn.Module):
                                               torch.from_numpy(action)[:, None], memory)
         return following[:, 0].numpy(), hidden[:, 0], memory
 
-    def _draw(self, context: Context, sources: dict, previous: np.ndarray, states: np.ndarray, hidden: Tensor,
-              begin: int) -> dict[str, np.ndarray]:
+    def _lay_out(self, context: Context, sources: dict) -> Tensor:
+        options = self.projector.options
+        return torch.from_numpy(np.stack([
+            self.table.lay_out({v: context.frames[v][n] for v in VIEWS}, {v: context.memory[v][n] for v in VIEWS},
+                               sources["wrist"][n], options.views, options.memory)
+            for n in range(len(context))]))
+
+    def _draw(self, context: Context, sources: dict, planes: Tensor | None, previous: np.ndarray, states: np.ndarray,
+              hidden: Tensor, begin: int) -> dict[str, np.ndarray]:
         count, steps, _ = states.shape
         before = np.concatenate([previous[:, None], states[:, :-1]], axis=1)
         age = context.age[:, begin + 1 : begin + 1 + steps]
         poses = {view: self.projector.exposed(states.reshape(-1, STATE_SIZE), before.reshape(-1, STATE_SIZE),
                                          age[..., i].ravel()).reshape(states.shape) for i, view in enumerate(VIEWS)}
-        size = self.task.image_size
+        size, options = self.task.image_size, self.projector.options
         candidates = np.empty((count, steps, size, size, CHANNELS), np.uint8)
         for n in range(count):
             start, memory = ({v: frames[v][n] for v in VIEWS} for frames in (context.frames, context.memory))
+            known = self.bank.nearest(poses["side"][n]) if options.bank else [None] * steps
             candidates[n] = self.projector.candidates(
-                start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS})
-        at = np.concatenate([poses["wrist"], np.repeat(sources["wrist"][:, :1], steps, axis=1)], axis=-1)
+                start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known)
+        flat = poses["wrist"].reshape(-1, STATE_SIZE)
+        mapped = self._mapped(planes, flat)
         with self.autocast():
-            drawn = self.renderer(torch.from_numpy(candidates).flatten(0, 1),
-                                  self._condition(hidden.flatten(0, 1), torch.from_numpy(at.astype(np.float32))))
-        drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).numpy().reshape(count, steps, size, size, 6)
+            condition = self._condition(hidden.flatten(0, 1), flat)
+            drawn = self.renderer(torch.from_numpy(candidates).flatten(0, 1), mapped, condition)
+        drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        drawn = drawn.reshape(count, steps, size, size, 6)
         return {"side": drawn[..., :3], "wrist": drawn[..., 3:]}
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of (B, S, S, C) in 0 .. 1, with a 7x7 box window: a loss, not the metric (Wang et al. 2004)."""
-    a, b = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
-    moments = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], dim=1), 7, 1)
+    """Mean SSIM of (B, C, S, S) in 0 .. 1, in 8x8 boxes every 4 px: a loss, not the metric (Wang et al. 2004)."""
+    moments = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], dim=1), 8, 4)
     ma, mb, aa, bb, ab = moments.chunk(5, dim=1)
     va, vb, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
     c1, c2 = 0.01**2, 0.03**2

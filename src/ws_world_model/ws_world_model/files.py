@@ -42,7 +42,7 @@ def save_world_model(model: KinematicWorldModel, path: Path, notes: Mapping[str,
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            file.write(safetensors.numpy.save({**tensors, **(more or {})}, metadata=manifest))
+            file.write(safetensors.numpy.save({**tensors, **model.bank.tensors(), **(more or {})}, metadata=manifest))
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -86,6 +86,7 @@ def load_world_model(path: Path, task: Task) -> KinematicWorldModel:
         model.version = int(manifest["version"])
         weights = {n.removeprefix("model."): torch.from_numpy(t) for n, t in tensors.items() if n.startswith("model.")}
         model.load_state_dict(weights)
+        model.bank.load(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
         raise WorldModelError(f"{path}: another architecture: {error}") from error
     return model.requires_grad_(False).eval()

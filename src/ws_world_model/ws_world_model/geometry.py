@@ -17,12 +17,15 @@ from ws_rollouts.episode import STATE
 from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
+FINGERTIPS = (0.078, 0.0, 0.0)  # m in gripper_link
 HEIGHTS = (-0.04, 0.05, 0.10, 0.15)  # m in base_link: the table, and what stands on it
 MEMORY_HEIGHTS = (-0.04, 0.10)
-SIDE_CANDIDATES = 3
+CONTACT_SIDE_HEIGHTS = (0.06, 0.10)
+SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
 WRIST_CANDIDATES = 1 + len(HEIGHTS) + len(MEMORY_HEIGHTS)
-CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS))
-CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + 2  # and the place relative to the tool in the side view
+CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS) + len(CONTACT_SIDE_HEIGHTS))
+PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
+CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -32,6 +35,8 @@ class GeometryOptions:
 
     warps: bool = option(True, "candidates moved as tool and wrist camera move")
     memory: bool = option(True, "candidates from the episode's first frames")
+    bank: bool = option(True, "arm in the side view from the nearest pose in other episodes")
+    layers: bool = option(True, "wrist view from a layered map of the table that both views fill")
     exposure: bool = option(True, "poses at the time of exposure instead of the step's")
     views: str = option("both", "views that are seen", choices=("both", "side", "wrist"))
 
@@ -52,60 +57,72 @@ class Projector:
 
     def __init__(self, calibration: Calibration, options: GeometryOptions | None = None):
         self.options = options or GeometryOptions()
-        self._cameras = calibration
+        self.cameras = calibration
         self._size = calibration.size
         ramp = np.arange(-2 * self._size, 2 * self._size)
         self._ramp = np.clip(128 + 127 * ramp / self._size, 0, 255).astype(np.uint8)
+        tips = calibration.wrist.project(np.array(FINGERTIPS))
+        corner = np.clip(np.round(tips[1::-1] - self._size / 4), 0, self._size // 2).astype(int)
+        self._tip = corner[0], corner[1]  # row and column of the part of the wrist frame around the fingertips
 
     def exposed(self, state: np.ndarray, before: np.ndarray | None, age: np.ndarray) -> np.ndarray:
         """`pose_when_exposed`, or the state as it is where that is switched off."""
         return pose_when_exposed(state, before, age if self.options.exposure else np.zeros_like(age))
 
-    def contact(self, wrist: np.ndarray, source: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """The start's wrist frame (S, S, 3) as it is and as it lies under the tool at `states` (T, 13).
+    def contact(self, wrist: np.ndarray, side: np.ndarray, source: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Around the fingertips: the wrist's start frame as it is, and it and a side frame as they lie at `states`.
 
-        Returns (T, S, S, CONTACT_CHANNELS) uint8.
+        Frames (S, S, 3), states (T, 13); `source` (13,) is where the wrist frame was taken.
+        Returns (T, S/2, S/2, CONTACT_CHANNELS) uint8.
         """
-        out = np.zeros((len(states), *wrist.shape[:2], CONTACT_CHANNELS), np.uint8)
-        if self.options.views == "side":
-            return out
-        out[..., :3] = wrist
-        if self.options.warps:
-            out[..., 3:] = self.plane_warps(wrist, source, states, HEIGHTS)
+        row, column = self._tip
+        out = np.zeros((len(states), self._size // 2, self._size // 2, CONTACT_CHANNELS), np.uint8)
+        middle = 3 + 3 * len(HEIGHTS)
+        if self.options.views != "side":
+            out[..., :3] = wrist[row : row + out.shape[1], column : column + out.shape[2]]
+        if self.options.views != "side" and self.options.warps:
+            out[..., 3:middle] = self.from_wrist(wrist, source, states, HEIGHTS, tip=True)
+        if self.options.views == "both" and self.options.warps:
+            camera = self.cameras.side
+            there = camera.matrix, camera.position, camera.rotation
+            out[..., middle:] = self._plane_warps(side, *there, states, CONTACT_SIDE_HEIGHTS, tip=True)
         return out
 
-    def plane_warps(self, image: np.ndarray, source: np.ndarray, poses: np.ndarray, heights) -> np.ndarray:
-        """A wrist frame, taken at `source` (13,), as seen from `poses` (N, 13) if all lay at a height.
+    def from_wrist(self, image: np.ndarray, source: np.ndarray, poses: np.ndarray, heights, tip=False) -> np.ndarray:
+        """A wrist frame, taken at `source` (13,), as it looks from `poses` (N, 13) if all lay at a height.
 
-        Returns (N, S, S, 3 len(heights)) uint8. The homography of a plane between two views: Hartley and Zisserman,
-        Multiple View Geometry, section 13.1.
+        Returns (N, S, S, 3 len(heights)) uint8; with `tip` the half-sized part around the fingertips.
         """
-        size, camera = self._size, self._cameras.wrist
-        here, turned = self._cameras.wrist_pose(poses)
-        (there,), (source_turned,) = self._cameras.wrist_pose(source[None])
-        inverse = np.linalg.inv(camera.matrix)
+        (there,), (turned,) = self.cameras.wrist_pose(source[None])
+        return self._plane_warps(image, self.cameras.wrist.matrix, there, turned, poses, heights, tip)
+
+    def _plane_warps(self, image, matrix, there, source_turned, poses, heights, tip) -> np.ndarray:
+        """The homography of a plane between two views: Hartley and Zisserman, Multiple View Geometry, section 13.1."""
+        size = self._size // 2 if tip else self._size
+        here, turned = self.cameras.wrist_pose(poses)
+        inverse = np.linalg.inv(self.cameras.wrist.matrix)
+        if tip:
+            row, column = self._tip
+            inverse = inverse @ [[1, 0, column], [0, 1, row], [0, 0, 1]]
         out = np.empty((len(poses), size, size, 3 * len(heights)), np.uint8)
         for j, height in enumerate(heights):
             drop = np.minimum(height - here[:, 2], -0.02)  # the camera stays above what it looks at
             shift = np.zeros((len(poses), 3, 3))
             shift[:, :, 2] = (here - there) / drop[:, None]
-            maps = camera.matrix @ source_turned.T @ (np.eye(3) + shift) @ turned @ inverse
-            for n, matrix in enumerate(maps):
-                out[n, ..., 3 * j : 3 * j + 3] = cv2.warpPerspective(image, matrix, (size, size), flags=_WARP)
+            maps = matrix @ source_turned.T @ (np.eye(3) + shift) @ turned @ inverse
+            for n, each in enumerate(maps):
+                out[n, ..., 3 * j : 3 * j + 3] = cv2.warpPerspective(image, each, (size, size), flags=_WARP)
         return out
 
     def tool_pixels(self, states: np.ndarray) -> np.ndarray:
         """(N, 13) -> (N, 3): column, row in px and depth in m of the tool in the side view."""
-        return self._cameras.side.project(states[:, STATE["position"]])
+        return self.cameras.side.project(states[:, STATE["position"]])
 
-    def tool_shifts(self, image: np.ndarray, source: np.ndarray, tools: np.ndarray) -> np.ndarray:
-        """A side frame, with the tool at `source` (3,), as if all had moved with it to `tools` (N, 3) (tool_pixels)."""
-        out = np.empty((len(tools), self._size, self._size, 3), np.uint8)
-        for n, (column, row, depth) in enumerate(tools):
-            grow = depth / source[2]
-            matrix = np.array([[grow, 0, source[0] - grow * column], [0, grow, source[1] - grow * row]])
-            out[n] = cv2.warpAffine(image, matrix, (self._size, self._size), flags=_WARP)
-        return out
+    def tool_shift(self, image: np.ndarray, source: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """A side frame (S, S, 3) as if all of it had moved with the tool from `source` (3,) to `tool` (tool_pixels)."""
+        grow = tool[2] / source[2]
+        matrix = np.array([[grow, 0, source[0] - grow * tool[0]], [0, grow, source[1] - grow * tool[1]]])
+        return cv2.warpAffine(image, matrix, (self._size, self._size), flags=_WARP)
 
     def places(self, tools: np.ndarray) -> np.ndarray:
         """(N, S, S, 2) uint8: each pixel's column and row relative to the tool in the side view, 128 at the tool."""
@@ -117,33 +134,41 @@ class Projector:
             out[n, ..., 1] = self._ramp[row : row + size, None]
         return out
 
-    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict) -> np.ndarray:
+    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict, known: list) -> np.ndarray:
         """All candidates of one sequence, (N, S, S, CHANNELS) uint8: side, then wrist, then the places.
 
         `start` and `memory`: view -> (S, S, 3). `sources`: view -> (2, 13), where these two were taken. `poses`:
-        view -> (N, 13), where the future frames are taken.
+        view -> (N, 13), where the future frames are taken. `known`: for each of them a side frame of the bank and the
+        proprioception (13,) it belongs to, or None.
         """
         count, size = len(poses["side"]), self._size
         out = np.zeros((count, size, size, CHANNELS), np.uint8)
         if self.options.views != "wrist":
-            self._side(out, start["side"], memory["side"], sources["side"], poses["side"])
+            self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known)
         if self.options.views != "side":
-            self._wrist(out[..., 3 * SIDE_CANDIDATES : -2], start["wrist"], memory["wrist"], sources["wrist"],
-                        poses["wrist"])
+            self._wrist(out, start["wrist"], memory["wrist"], sources["wrist"], poses["wrist"])
         return out
 
-    def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
+    def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:
         tools = self.tool_pixels(poses)
         out[..., 0:3] = start
         if self.options.memory:
             out[..., 3:6] = memory
         if self.options.warps:
-            out[..., 6:9] = self.tool_shifts(start, self.tool_pixels(sources)[0], tools)
-            out[..., -2:] = self.places(tools)
+            source = self.tool_pixels(sources)[0]
+            for n, tool in enumerate(tools):
+                out[n, ..., 6:9] = self.tool_shift(start, source, tool)
+            out[..., -PLACES:] = self.places(tools)
+        for n, entry in enumerate(known):
+            if entry is not None:
+                out[n, ..., 9:12] = self.tool_shift(entry[0], self.tool_pixels(entry[1][None])[0], tools[n])
 
     def _wrist(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
-        out[..., :3] = start
-        if self.options.warps:
-            out[..., 3 : CONTACT_CHANNELS] = self.plane_warps(start, sources[0], poses, HEIGHTS)
-        if self.options.memory and self.options.warps:
-            out[..., CONTACT_CHANNELS:] = self.plane_warps(memory, sources[1], poses, MEMORY_HEIGHTS)
+        at = 3 * SIDE_CANDIDATES
+        out[..., at : at + 3] = start
+        if not self.options.warps:
+            return
+        at, end = at + 3, at + 3 + 3 * len(HEIGHTS)
+        out[..., at:end] = self.from_wrist(start, sources[0], poses, HEIGHTS)
+        if self.options.memory:
+            out[..., end:-PLACES] = self.from_wrist(memory, sources[1], poses, MEMORY_HEIGHTS)

@@ -13,7 +13,7 @@ from ws_node.options import option
 from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_world_model.calibration import CalibrationOptions
-from ws_world_model.clips import cut
+from ws_world_model.clips import Cutter, Exposures
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.fidelity import replay_cases, score
 from ws_world_model.geometry import GeometryOptions
@@ -63,6 +63,10 @@ class Trainer:
         self.task, self.options = task, options or TrainerOptions()
         self.live = KinematicWorldModel(task, dynamics, calibration, geometry)
         self.model = copy.deepcopy(self.live).requires_grad_(False).eval()
+        self.model.bank = self.live.bank  # data, not weights
+        self._cutter = Cutter(self.live.projector, self.live.table, self.live.bank, self.options.longest,
+                              self.options.drawn)
+        self._numbers: dict[str, int] = {}  # of episodes, in the bank
         self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, weight_decay=1e-4)
         self.rng = np.random.default_rng(seed)
         self.steps = 0
@@ -76,13 +80,16 @@ class Trainer:
         if episode.episode_id in kept:
             return
         kept[episode.episode_id] = episode
+        number = self._numbers.setdefault(episode.episode_id, len(self._numbers))
+        self.live.bank.add(episode.frames["side"], Exposures(episode, self.live.projector).poses["side"], number)
         self._bytes += _bytes(episode)
         while self._bytes > self.options.memory_mib * 2**20 and len(self.rollouts) > 1:
             self._bytes -= _bytes(self.rollouts.popitem(last=False)[1])
 
     def step(self) -> dict[str, float]:
         """One gradient step; the loss terms. Raises FloatingPointError when the loss is not finite."""
-        batch = cut(self._choose(), self.live.projector, self.options.longest, self.options.drawn, self.rng)
+        episodes = self._choose()
+        batch = self._cutter.cut(episodes, [self._numbers[e.episode_id] for e in episodes], self.rng)
         losses = self.live.losses(batch)
         total = self.live.total(losses)
         if not torch.isfinite(total):

@@ -130,11 +130,18 @@ def load(path: Path, task: Task) -> tuple[Dynamics, Any]:
 
     Raises ValueError or OSError that names the file and what is wrong with it.
     """
-    from ws_world_model.files import load_world_model  # loads torch
+    from ws_world_model.files import load_world_model, read_tensors  # loads torch
+    from ws_world_model.rewards import RewardModel
 
     if not path.is_file():
         raise ValueError(f"{path}: no such world-model file")
-    return load_world_model(path, task), None
+    dynamics = load_world_model(path, task)
+    tensors, notes = read_tensors(path)
+    if "reward_task" not in notes:  # dynamics alone, as a benchmark writes them
+        return dynamics, None
+    rewards = RewardModel(task)
+    rewards.load(tensors, notes)
+    return dynamics, rewards
 
 
 def _identity(path: Path, dynamics: Dynamics) -> dict[str, Any]:

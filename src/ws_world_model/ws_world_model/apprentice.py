@@ -85,6 +85,10 @@ class Apprentice:
         return self.rewards.due
 
     @property
+    def rewards_ready(self) -> bool:
+        return self.rewards.ready
+
+    @property
     def rewards_stopped(self) -> bool:
         return self.rewards.stopped
 

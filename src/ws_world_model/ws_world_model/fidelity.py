@@ -14,6 +14,7 @@ from ws_rollouts.episode import STATE, VIEWS
 from ws_world_model.cases import Case, imagine_all, replay_case, replay_cases
 from ws_world_model.imagination import Dynamics, Imagined
 from ws_world_model.metrics import find_lpips, moving, psnr, squared_error, ssim
+from ws_world_model.reward_network import WINDOW
 
 __all__ = ["HORIZONS", "Case", "Report", "replay_case", "replay_cases", "score"]
 
@@ -190,9 +191,11 @@ def _verdicts(case: Case, imagined: Imagined, rewards: Any) -> dict[str, str]:
 
 
 def _label(rewards: Any, case: Case, frames: dict[str, np.ndarray], state: np.ndarray) -> str:
-    seen = {view: np.concatenate((case.episode.frames[view][case.start][None], frames[view])) for view in VIEWS}
-    state = np.concatenate((case.episode.state[case.start][None], state))
-    return rewards.label(rewards.predict(seen, state)).kind
+    lead = min(case.start, WINDOW - 1)  # real observations that give the first windows their history
+    real = slice(case.start - lead, case.start + 1)
+    seen = {view: np.concatenate((case.episode.frames[view][real], frames[view])) for view in VIEWS}
+    state = np.concatenate((case.episode.state[real], state))
+    return rewards.label(rewards.predict(seen, state)[:, lead + 1 :]).kind
 
 
 # All cases

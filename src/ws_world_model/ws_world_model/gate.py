@@ -28,7 +28,8 @@ class Quality:
     psnr: float | None = None  # dB, open loop
     persistence_psnr: float | None = None  # dB, of copying the first frame
     reward_auc: float | None = None
-    rewards_stopped: bool = False  # the reward model called too many failures successes
+    rewards_ready: bool = True  # the reward model has learned from enough
+    rewards_stopped: bool = False  # it called too many failures successes
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Gate:
 
     def rewards(self, quality: Quality) -> Verdict:
         """Only the part of `generate` that looks at the reward model."""
+        if not quality.rewards_ready:
+            return Verdict(False, "the reward model has not learned from enough yet")
         if quality.rewards_stopped:
             return Verdict(False, "the reward model calls too many failures successes")
         if not _known(quality.reward_auc):

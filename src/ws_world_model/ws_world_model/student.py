@@ -30,6 +30,7 @@ class Student(Protocol):
     version: int  # of the weights in use, 0 before the first
     steps: int
     rewards_due: bool  # whether the reward model has data that is worth further steps
+    rewards_ready: bool  # whether it has learned from enough to judge
     rewards_stopped: bool  # whether it calls too many failures successes
     reward_threshold: float  # probability from which it labels a success
     false_positive_rate: float  # NaN before the first replay of a failure

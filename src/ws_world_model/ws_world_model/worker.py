@@ -94,7 +94,7 @@ class Worker:
     def quality(self) -> Quality:
         """Of the version in use, as the gate looks at it."""
         psnr, persistence = (self.score.psnr, self.score.persistence_psnr) if self.score else (None, None)
-        return Quality(psnr, persistence, self.reward_auc, self.student.rewards_stopped)
+        return Quality(psnr, persistence, self.reward_auc, self.student.rewards_ready, self.student.rewards_stopped)
 
     @property
     def verdict(self) -> Verdict:

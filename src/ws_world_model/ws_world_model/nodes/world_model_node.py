@@ -72,6 +72,7 @@ class WorldModelNode(Node):
         from ws_world_model.calibration import CalibrationOptions
         from ws_world_model.counterfactuals import CounterfactualOptions
         from ws_world_model.dynamics import DynamicsOptions
+        from ws_world_model.geometry import GeometryOptions
         from ws_world_model.labels import LabelOptions
         from ws_world_model.rewards import RewardModel, RewardOptions
         from ws_world_model.training import Trainer, TrainerOptions
@@ -84,7 +85,8 @@ class WorldModelNode(Node):
         gate = Gate(declare(self, GateOptions, "gate."))
         store = declare(self, StoreOptions, "store.")
         trainer = Trainer(task, declare(self, TrainerOptions, "trainer."), declare(self, DynamicsOptions, "dynamics."),
-                          declare(self, CalibrationOptions, "calibration."), seed)
+                          declare(self, CalibrationOptions, "calibration."),
+                          declare(self, GeometryOptions, "geometry."), seed)
         rewards = RewardModel(task, declare(self, RewardOptions, "rewards."), seed,
                               declare(self, LabelOptions, "labels."))
         student = Apprentice(trainer, rewards, Versions(folder / "world_model"),

@@ -50,7 +50,7 @@ class NodeOptions:
     seed: int = option(0, "seed of exploration and of the scenes", low=0, high=2**31 - 1)
     rate: float = option(10.0, "control rate", unit="Hz", low=1.0, high=50.0)
     command_period: float = option(0.1, "time that one twist stands for, as the driver's", unit="s", low=0.01, high=1.0)
-    think_time: float = option(0.02, "from a tick to its command, when seeing and acting took less: commands are then "
+    think_time: float = option(0.012, "from a tick to its command, when seeing and acting took less: commands are then "
                                "evenly spaced however busy the machine is", unit="s", low=0.0, high=0.5)
     explore: bool = option(True, "sample the actor; false takes its mean")
     run_dir: str = option("", "folder of the run, whose finished bags are counted at the start; empty: none")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ws_driver_a1x.kinematics import robot_description
+from ws_rollouts.task import load_task
 from ws_twin_a1x.cameras import VIEWS, camera_link
 from ws_twin_a1x.twin import build_model
 
@@ -22,7 +23,7 @@ def urdf():
 
 @pytest.fixture(scope="module")
 def mjcf():
-    return build_model("pushing")[1]
+    return build_model(load_task("pushing"))[1]
 
 
 def placed(model, joints, opening):

@@ -57,8 +57,9 @@ class Env:
 
     def reset(self) -> Observation:
         """New object poses, the arm at rest near the task's reset joints; the first observation."""
-        self.twin.reset_world()
+        self.twin.command_gripper(100.0 * self.task.gripper_opening)
         self.twin.place_arm(reset_joints(self.relay.kinematics, self.task, self._rng))
+        self.twin.reset_world()  # after the arm: what a hand holds is put into it
         self.relay = Relay(self._relay_options, self.task, self.relay.kinematics)
         self._feed()
         self.relay.enable()
@@ -72,8 +73,9 @@ class Env:
         linear[: len(self.task.action_scale)] = np.multiply(action[:-1], self.task.action_scale) / CONTROL_PERIOD
         now = self.twin.time
         self.relay.on_command(linear, np.zeros(3), now)
-        if self.task.gripper == "learned" and action[-1]:
-            self.relay.on_gripper_command(float(action[-1] > 0), now)
+        opening = self.task.opening(action[-1])
+        if opening is not None:
+            self.relay.on_gripper_command(opening, now)
         self._advance(CONTROL_PERIOD)
         self._steps += 1
         success = self.twin.success()

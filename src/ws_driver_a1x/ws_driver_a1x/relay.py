@@ -157,8 +157,7 @@ class Relay:
         if not self._latched:
             self._latch(self._now)
         self._motion.go_to_joints(joints, [self.options.reset_speed] * 6, self.options.floor)
-        if self.task.gripper == "fixed":
-            self._gripper_target = self.task.gripper_opening
+        self._gripper_target = self.task.gripper_opening
         self.mode, self.reason = RESETTING, "moving to the reset joints"
         self._reset_since = self._now
 

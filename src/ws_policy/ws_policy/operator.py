@@ -14,15 +14,13 @@ and keeps its hands off for at least `refractory` steps. The rule and its number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ws_node.options import option
+from ws_policy.skills import Poses, make_skill
 from ws_rollouts.task import Task
-
-Poses = Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> position (3,) m, quaternion wxyz (4,)
 
 
 @dataclass(frozen=True)
@@ -44,45 +42,6 @@ class OperatorOptions:
     tip: float = option(0.078, "reach of the fingertips below gripper_link, tool down", unit="m", low=0.0, high=0.2)
 
 
-class PressLever:
-    """Go over the knob of "lever", then straight down through it. Pure geometry, metres, frame base_link."""
-
-    _ALIGNED, _LOST = 0.005, 0.014  # m, off the middle of the knob: start to press; start again
-    _PRESS = 0.8  # share of the speed when pressing: gentle
-    _LEVER = 0.04  # m, about the lever's travel
-
-    def __init__(self, options: OperatorOptions):
-        self._options = options
-        self._pressing = False
-
-    def left(self, poses: Poses, progress: float, position: np.ndarray) -> float:
-        """The distance that is left, m."""
-        gap = np.asarray(poses["lever"][0]) - self._tip(position)
-        return float(np.linalg.norm(gap[:2]) + abs(gap[2]) + self._LEVER * (1 - progress))
-
-    def motion(self, poses: Poses, position: np.ndarray, speed: np.ndarray) -> np.ndarray:
-        """The motion (3,) m of one step; `speed` (3,) m is the largest on each axis."""
-        gap = np.asarray(poses["lever"][0]) - self._tip(position)
-        off, height = float(np.linalg.norm(gap[:2])), -float(gap[2])
-        if off > self._LOST or height > 2 * self._options.clearance:
-            self._pressing = False
-        elif off < self._ALIGNED:
-            self._pressing = True
-        aside = 0.5 * gap[:2]
-        if self._pressing:
-            return np.array([*np.clip(aside, -speed[:2], speed[:2]), -self._PRESS * speed[2]])
-        climb = np.clip(self._options.clearance - height, -speed[2], speed[2])
-        if height < 0.4 * self._options.clearance:  # up first: the fingers must not catch the lever from its side
-            aside = np.zeros(2)
-        return np.array([*np.clip(aside, -speed[:2], speed[:2]), climb])
-
-    def _tip(self, position: np.ndarray) -> np.ndarray:
-        return np.asarray(position, float) - (0, 0, self._options.tip)
-
-
-SKILLS = {"pushing": PressLever}
-
-
 class ScriptedOperator:
     """See the module. Call `begin` for each episode, then `act` once a step.
 
@@ -93,13 +52,11 @@ class ScriptedOperator:
     _WAVER = 0.8  # AR(1) coefficient of the hand's noise
 
     def __init__(self, task: Task, options: OperatorOptions | None = None, seed: int = 0):
-        if task.scene not in SKILLS:
-            raise ValueError(f"task = {task.name!r}: the scripted operator knows {', '.join(SKILLS)}")
         self.options = options or OperatorOptions()
         if self.options.shortest > self.options.longest or self.options.slowest > self.options.fastest:
             raise ValueError("shortest and slowest must not be above longest and fastest")
         self._scale = np.asarray(task.action_scale, float)
-        self._skill_type = SKILLS[task.scene]
+        self._task = task
         self._rng = np.random.default_rng(seed)
         self._active = False
         self.begin(False)
@@ -125,16 +82,18 @@ class ScriptedOperator:
         self._demonstration = False
         self._drives_for = 0
 
-    def act(self, poses: Poses, progress: float, position: np.ndarray) -> np.ndarray | None:
+    def act(self, poses: Poses, progress: float, position: np.ndarray, opening: float = 0.0) -> np.ndarray | None:
         """Once a step: the action (A,) float32 it commands, or None with hands off.
 
-        `poses` and `progress` (0 .. 1) as in TaskState; `position` (3,) m of gripper_link in base_link.
+        `poses` and `progress` (0 .. 1) as in TaskState; `position` (3,) m of gripper_link in base_link and `opening`
+        of the gripper (0 closed .. 1 open) as in ServoState.
         """
-        self.advance(poses, progress, position)
+        self.advance(poses, progress, position, opening)
         return self.action(poses, position)
 
-    def advance(self, poses: Poses, progress: float, position: np.ndarray) -> None:
+    def advance(self, poses: Poses, progress: float, position: np.ndarray, opening: float = 0.0) -> None:
         """Once a step: the hand wavers on, and the rule is applied."""
+        self._look(poses, position, opening)
         waver = self._rng.standard_normal(3) * np.sqrt(1 - self._WAVER**2)
         self._noise = self._WAVER * self._noise + self.options.noise * waver
         if not self._active or self._demonstration:
@@ -151,16 +110,22 @@ class ScriptedOperator:
             if self._rng.random() < self.options.probability:
                 self._drives_for = int(self._rng.integers(self.options.shortest, self.options.longest + 1))
                 self._take()
+                self._look(poses, position, opening)
 
     def action(self, poses: Poses, position: np.ndarray) -> np.ndarray | None:
         """The action (A,) float32 for these positions, or None with hands off."""
         if not self.driving:
             return None
         motion = self._skill.motion(poses, position, self._speed * self._scale) / self._scale
-        return np.append(np.clip(motion + self._noise, -1.0, 1.0), 0.0).astype(np.float32)
+        moved = np.clip(motion + self._skill.steadiness * self._noise, -1.0, 1.0)
+        return np.append(moved, self._skill.gripper).astype(np.float32)
+
+    def _look(self, poses: Poses, position: np.ndarray, opening: float) -> None:
+        if self._active:
+            self._skill.look(poses, position, opening)
 
     def _take(self) -> None:
-        self._skill = self._skill_type(self.options)
+        self._skill = make_skill(self._task, self.options.clearance, self.options.tip)
         self._speed = self._rng.uniform(self.options.slowest, self.options.fastest)
         self._noise = np.zeros(3)
 

@@ -25,8 +25,19 @@ def test_every_task_loads_and_agrees_with_itself(name):
     ("pushing", {"episode_steps": 10.5}, "episode_steps = 10.5"),
     ("pushing", {"reset_joints": [0, 1]}, "reset_joints"),
     ("pushing", {"action_scale": [float("nan")] * 3}, "action_scale"),
+    ("sorting", {"handling": {"grips": 0.1}}, "unknown option 'grips'"),
+    ("sorting", {"handling": {"precision": 0.0}}, "handling: precision = 0.0"),
+    ("sorting", {"handling": 5}, "handling = 5"),
     ("pushing", {"workspace_low": [0.5, 0.5, 0.5]}, "must be below"),
 ])
 def test_a_wrong_task_is_refused(name, overrides, reason):
     with pytest.raises(ValueError, match=reason):
         load_task(name, overrides)
+
+
+@pytest.mark.parametrize(("gripper", "commanded"), [
+    ("fixed", (0.4, 0.4, 0.4)), ("learned", (0.0, None, 0.4)),
+])
+def test_a_gripper_class_is_an_opening(gripper, commanded):
+    task = load_task("pushing", {"gripper": gripper, "gripper_opening": 0.4})
+    assert tuple(task.opening(action) for action in (-1.0, 0.0, 1.0)) == commanded

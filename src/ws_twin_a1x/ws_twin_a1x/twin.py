@@ -45,9 +45,9 @@ class TwinState:
     worlds: int
 
 
-def build_model(scene_name: str, shadows: bool = False):
-    """Compile arm, stage and scene: (scene, mujoco.MjModel). Raises ValueError for an unknown scene."""
-    scene = make_scene(scene_name)
+def build_model(task: Task, shadows: bool = False):
+    """Compile arm, stage and the task's scene: (scene, mujoco.MjModel). Raises ValueError for an unknown scene."""
+    scene = make_scene(task)
     spec = mujoco.MjSpec.from_file(str(resources.files("ws_twin_a1x") / "models" / "a1x.xml"))
     spec.option.timestep = TICK / SUBSTEPS
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -59,7 +59,7 @@ def build_model(scene_name: str, shadows: bool = False):
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = 20.0
     spec.stat.extent, spec.stat.center = 1.0, [0.3, 0, 0.1]
-    build_stage(spec)
+    build_stage(spec, task.table)
     add_camera(spec.body("gripper_link"), "wrist", *WRIST_CAMERA)
     scene.build(spec)
     return scene, spec.compile()
@@ -74,7 +74,7 @@ class Twin:
 
     def __init__(self, task: Task, seed: int = 0, options: TwinOptions | None = None):
         self.options = options or TwinOptions()
-        self._scene, self.model = build_model(task.scene, self.options.shadows)
+        self._scene, self.model = build_model(task, self.options.shadows)
         self.data = mujoco.MjData(self.model)
         self._cameras: Cameras | None = None
         joints = [self.model.joint(name) for name in (*ARM_JOINTS, "gripper_finger_joint1")]

@@ -15,8 +15,9 @@ from ws_node.polling import Polled
 from ws_node.qos import best_effort
 from ws_node.ros import OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
-from ws_policy.operator import OperatorOptions, Poses, ScriptedOperator
+from ws_policy.operator import OperatorOptions, ScriptedOperator
 from ws_policy.resets import WAIT_DEMONSTRATION
+from ws_policy.skills import Poses
 from ws_rollouts.task import load_task
 
 
@@ -42,6 +43,7 @@ class OperatorNode(Node):
         self._poses: Poses = {}
         self._progress = 0.0
         self._position: np.ndarray | None = None
+        self._opening = 0.0
         self._task_states = Polled(self, TaskState, "a1x/task/state", best_effort(1))
         self._servo_states = Polled(self, ServoState, "a1x/servo/state", best_effort(1))
         self.create_subscription(Step, "policy/step", self._on_step, 10)
@@ -66,7 +68,7 @@ class OperatorNode(Node):
             if step.source != Step.SOURCE_DEMONSTRATION:
                 self._operator.begin(demonstration=False)
         if self._look():
-            self._operator.advance(self._poses, self._progress, self._position)
+            self._operator.advance(self._poses, self._progress, self._position, self._opening)
 
     def _look(self) -> bool:
         """Take the newest ground truth; whether there is all it needs."""
@@ -74,7 +76,7 @@ class OperatorNode(Node):
             self._poses = {name: _pose(pose) for name, pose in zip(state.names, state.poses, strict=True)}
             self._progress = state.progress
         if (servo := self._servo_states.newest()) is not None:
-            self._position = np.array(servo.position)
+            self._position, self._opening = np.array(servo.position), servo.gripper
         return bool(self._poses) and self._position is not None and bool(np.isfinite(self._position).all())
 
     def _publish(self) -> None:

@@ -42,10 +42,9 @@ class StepOutput:
         """Send `action` (A,) to the driver; returns its stamp, ns."""
         stamp = self._clock()
         self._twists.publish(messages.twist_message(action[:-1] * self._speed, to_time(stamp)))
-        if self._task.gripper == "fixed":
-            self._grippers.publish(Float32(data=float(self._task.gripper_opening)))
-        elif action[-1]:
-            self._grippers.publish(Float32(data=float(action[-1] > 0)))
+        opening = self._task.opening(action[-1])
+        if opening is not None:
+            self._grippers.publish(Float32(data=float(opening)))
         now = time.monotonic()
         self.latency.add(now, (self._clock() - min(observation.stamps.values())) * 1e-6)
         if self._stepped is not None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from ws_twin_a1x.scenes.stage import TABLE_Z, add_box, add_geom
+from ws_rollouts.task import Task
+from ws_twin_a1x.scenes.stage import add_box, add_geom, place
 
 CENTRE = (0.408, 0.0)  # m, nominal place of the toaster; its lever's face looks at the robot (-x)
-JITTER_XY, JITTER_YAW = 0.06, 0.5  # m, rad; uniform +-
 LENGTH, WIDTH, HEIGHT, ROUNDING = 0.20, 0.13, 0.15, 0.02  # m, body along x, y, z
 KNOB = (-LENGTH / 2 - 0.028, 0.0, 0.126)  # m, centre of the knob in the toaster's frame, lever up
 KNOB_HALF = (0.007, 0.012, 0.005)
 TRAVEL = 0.038  # m
-LATCH = 0.90  # share of the travel from which the lever stays down
 WHITE, DARK = (0.93, 0.93, 0.91, 1), (0.12, 0.12, 0.12, 1)
 CRUST, CRUMB, KNOB_COLOUR = (0.80, 0.52, 0.18, 1), (0.95, 0.78, 0.45, 1), (0.86, 0.70, 0.45, 1)
 LYING = [0.7071068, 0.7071068, 0, 0]  # quaternion that turns z to y
@@ -23,8 +22,12 @@ _CYLINDER, _CAPSULE = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPS
 class Pushing:
     """See `ws_twin_a1x.scenes.Scene`. Poses: "lever" is the middle of the knob's top, "toaster" its foot."""
 
+    def __init__(self, task: Task):
+        self._task = task
+        self._latch = TRAVEL - task.success_tolerance  # m, from which the lever stays down
+
     def build(self, spec: mujoco.MjSpec) -> None:
-        toaster = spec.worldbody.add_body(name="toaster", mocap=True, pos=[*CENTRE, TABLE_Z])
+        toaster = spec.worldbody.add_body(name="toaster", mocap=True, pos=[*CENTRE, self._task.table])
         _add_shell(toaster)
         lever = toaster.add_body(name="lever", gravcomp=1.0)
         # spring 1.5 N up, 7 N at the bottom, as of a kitchen toaster; friction keeps it from chattering
@@ -41,22 +44,19 @@ class Pushing:
         latch.data[:5] = [TRAVEL, 0, 0, 0, 0]
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        x, y, yaw = rng.uniform(-1, 1, 3) * (JITTER_XY, JITTER_XY, JITTER_YAW)
-        mocap = model.body("toaster").mocapid[0]
-        data.mocap_pos[mocap] = (CENTRE[0] + x, CENTRE[1] + y, TABLE_Z)
-        data.mocap_quat[mocap] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+        place(model, data, "toaster", self._task, CENTRE, rng)
         data.eq_active[model.equality("latch").id] = 0
         data.joint("lever").qpos[0] = data.joint("lever").qvel[0] = 0.0
 
     def update(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        if data.joint("lever").qpos[0] >= LATCH * TRAVEL:
+        if data.joint("lever").qpos[0] >= self._latch:
             data.eq_active[model.equality("latch").id] = 1
 
     def success(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         return bool(data.eq_active[model.equality("latch").id])
 
     def progress(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
-        pressed = float(np.clip(data.joint("lever").qpos[0] / (LATCH * TRAVEL), 0.0, 1.0))
+        pressed = float(np.clip(data.joint("lever").qpos[0] / (self._latch), 0.0, 1.0))
         return 1.0 if self.success(model, data) else pressed
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, tuple[np.ndarray, np.ndarray]]:

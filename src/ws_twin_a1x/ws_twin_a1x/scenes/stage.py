@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mujoco
+import numpy as np
 
+from ws_rollouts.task import Task
 from ws_twin_a1x.cameras import add_camera
 
-TABLE_Z = -0.04  # m; the arm stands on a plinth, so that a gripper held downwards reaches over the objects
 TABLE_FRICTION = (0.8, 0.01, 0.001)
 SIDE_CAMERA = ((0.0937, -0.4062, 0.27), (0.0, 0.3697, 1.1479))  # xyz, rpy of its link, as in the URDF
 
@@ -23,12 +24,13 @@ def add_geom(body: mujoco.MjsBody, kind, size, pos, rgba, touch: bool = False, *
     return body.add_geom(type=kind, size=size, pos=pos, rgba=rgba, group=2, **contact, **more)
 
 
-def build_stage(spec: mujoco.MjSpec) -> None:
-    """Add the stage to a model whose world frame is base_link."""
+def build_stage(spec: mujoco.MjSpec, table: float) -> None:
+    """Add the stage to a model whose world frame is base_link; `table` is the height of its top in m."""
     world = spec.worldbody
-    add_box(world, (1.2, 1.2, 0.02), (0.3, 0, TABLE_Z - 0.02), (0.10, 0.42, 0.40, 1), touch=True, name="table",
+    add_box(world, (1.2, 1.2, 0.02), (0.3, 0, table - 0.02), (0.10, 0.42, 0.40, 1), touch=True, name="table",
             friction=TABLE_FRICTION)
-    add_box(world, (0.06, 0.06, -TABLE_Z / 2), (0, 0, TABLE_Z / 2), (0.75, 0.76, 0.76, 1))
+    if table < 0:
+        add_box(world, (0.06, 0.06, -table / 2), (0, 0, table / 2), (0.75, 0.76, 0.76, 1))
     wall = (0.80, 0.81, 0.81, 1)
     add_box(world, (1.5, 0.02, 1.0), (0.3, 0.75, 0.5), wall)
     add_box(world, (0.02, 1.5, 1.0), (1.1, 0.0, 0.5), wall)
@@ -38,3 +40,12 @@ def build_stage(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0, 0, 0]
     add_camera(world, "side", *SIDE_CAMERA)
+
+
+def place(model: mujoco.MjModel, data: mujoco.MjData, name: str, task: Task, centre, rng: np.random.Generator) -> float:
+    """Put a body that only resets move on the table around `centre` (x, y), as `task.scatter` says; its yaw."""
+    x, y, yaw = rng.uniform(-1, 1, 3) * task.scatter
+    mocap = model.body(name).mocapid[0]
+    data.mocap_pos[mocap] = (centre[0] + x, centre[1] + y, task.table)
+    data.mocap_quat[mocap] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+    return float(yaw)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ws_bringup.settings import Settings
-from ws_rollouts.task import Task
+from ws_rollouts.task import Handling, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "parameters.md"
@@ -96,7 +96,8 @@ def page() -> str:
             rows += [(prefix + f.name, f) for f in dataclasses.fields(cls)]
         if rows:
             parts += [f"## {file.stem.removesuffix('_node')} ({module_name.split('.')[0]})\n", table(rows)]
-    parts += [TASK, table([(f.name, f) for f in dataclasses.fields(Task)])]
+    rows = [(f.name, f) for f in dataclasses.fields(Task) if f.name != "handling"]
+    parts += [TASK, table(rows + [(f"handling.{f.name}", f) for f in dataclasses.fields(Handling)])]
     return "\n".join(parts)
 
 

@@ -77,7 +77,7 @@ def test_points_appear_where_the_twin_draws_them(twin, view):
 def ball_pixel(twin, view, point):
     """Middle of a red ball at `point`, in px of the camera's frame."""
     empty = twin.render(view).astype(int)
-    scene = twin._cameras._scene
+    scene = twin._cameras[False]._scene
     draw = mujoco.mjv_updateScene
 
     def with_ball(*arguments):

@@ -55,8 +55,14 @@ class Env:
         """Free the renderer."""
         self.twin.close()
 
-    def reset(self) -> Observation:
-        """New object poses, the arm at rest near the task's reset joints; the first observation."""
+    def reset(self, seed: int | None = None) -> Observation:
+        """New object poses, the arm at rest near the task's reset joints; the first observation.
+
+        With `seed` all that follows depends on it alone; without, the streams go on.
+        """
+        if seed is not None:
+            self.twin.restart(seed)
+            self._rng, self._stamp = np.random.default_rng([seed, 1]), 0.0
         self.twin.command_gripper(100.0 * self.task.gripper_opening)
         self.twin.place_arm(reset_joints(self.relay.kinematics, self.task, self._rng))
         self.twin.reset_world()  # after the arm: what a hand holds is put into it
@@ -125,7 +131,8 @@ class Env:
 
     def _expose(self, stamp: float) -> None:
         size = self.task.image_size
-        self._frames = {v: crop_resize(self.twin.render(v), self.task.crop(v), size) for v in VIEWS}
+        pictures = {view: self.twin.render(view, cropped=True) for view in VIEWS}
+        self._frames = {v: crop_resize(p, (0, 0, p.shape[1], p.shape[0]), size) for v, p in pictures.items()}
         self._stamp = stamp
 
 

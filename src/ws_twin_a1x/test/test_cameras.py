@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ws_twin_a1x.cameras import COLOR_OFFSET, HEIGHT, INTRINSICS, VIEWS, WIDTH, Cameras, add_camera, camera_link
+from ws_twin_a1x.randomiser import DRAWN, MOUNT, TINT
 
 
 def project(point):
@@ -80,15 +81,35 @@ def test_pictures_have_the_shape_and_show_what_moves(make_twin, task, view):
     assert np.array_equal(twin.render(view), twin.render(view))
 
 
-def test_randomisation_moves_the_cameras_by_seed_only(make_twin):
-    plain, twin = make_twin(), make_twin(randomise=1.0)
-    nominal = plain.model.cam_pos.copy()
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_crop_is_a_part_of_the_picture(make_twin, task, view):
+    twin = make_twin()
+    x, y, width, height = task.crop(view)
+    for world in range(3):
+        twin.reset_world(world)
+        whole, crop = twin.render(view)[y : y + height, x : x + width], twin.render(view, cropped=True)
+        assert crop.shape == (height, width, 3) and crop.flags["C_CONTIGUOUS"]
+        assert (whole != crop).mean() < 1e-3  # edges may be rounded differently
+
+
+def test_domain_randomisation_is_by_seed_only_and_within_its_ranges(make_twin):
+    plain, twin = make_twin(), make_twin(domain_randomisation=1.0)
+    nominal = {name: getattr(plain.model, name).copy() for name in DRAWN}
     pictures = []
     for seed in (1, 2, 1):
         twin.reset_world(seed)
         pictures.append(twin.render("side"))
-        assert 0 < np.abs(twin.model.cam_pos - nominal).max() <= 0.01
+        change = {name: np.abs(getattr(twin.model, name) - values).max() for name, values in nominal.items()}
+        assert all(value > 0 for value in change.values()), change
+        assert change["cam_pos"] <= MOUNT and change["geom_rgba"] <= TINT
     assert np.array_equal(pictures[0], pictures[2]) and not np.array_equal(pictures[0], pictures[1])
+
+
+def test_without_domain_randomisation_worlds_look_alike(make_twin):
+    twin = make_twin()
+    nominal = {name: getattr(twin.model, name).copy() for name in DRAWN}
+    twin.reset_world(3)
+    assert all(np.array_equal(getattr(twin.model, name), values) for name, values in nominal.items())
 
 
 def test_shadows_change_the_picture(make_twin):

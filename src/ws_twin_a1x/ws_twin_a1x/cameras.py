@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 424, 240
 # fx, fy, cx, cy of a D435i colour stream at 424x240 (librealsense#4050, #7300; the same table in both).
 INTRINSICS = (306.20, 305.32, 209.13, 118.89)
 COLOR_OFFSET = 0.015  # m, colour lens in y of <name>_link (realsense2_description)
+_EDGE = 12  # px; no randomised lens sees that far beyond the nominal one
 _SENSOR = 0.0014 * WIDTH  # m; any width does, MuJoCo wants one beside pixels
 
 
@@ -54,39 +55,24 @@ def camera_link(model: mujoco.MjModel, view: str) -> tuple[str, np.ndarray, np.n
     return parent, position, quat
 
 
-class Randomiser:
-    """Moves the cameras and changes the lamp a little; a real mount repeats to 1 cm and 2 deg."""
-
-    def __init__(self, model: mujoco.MjModel, share: float):
-        self._share = share
-        self._position, self._quat = model.cam_pos.copy(), model.cam_quat.copy()
-        self._diffuse = model.light_diffuse.copy()
-
-    def apply(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Draw anew; nothing is drawn when the share is zero."""
-        if self._share == 0.0:
-            return
-        for i in range(model.ncam):
-            model.cam_pos[i] = self._position[i] + self._share * rng.uniform(-0.01, 0.01, 3)
-            turn = np.zeros(4)
-            mujoco.mju_euler2Quat(turn, self._share * np.radians(rng.uniform(-2.0, 2.0, 3)), "xyz")
-            mujoco.mju_mulQuat(model.cam_quat[i], self._quat[i], turn)
-        model.light_diffuse[:] = self._diffuse * (1.0 + self._share * rng.uniform(-0.2, 0.2))
-
-
 class Cameras:
     """Renders both views of a model, off screen. One GL context; use it from one thread.
 
+    `crops`: view -> x, y, width, height (px) of what `render` gives of it; without them the whole pictures. What is
+    left out is not drawn, which saves half of the time.
     Makes its own context: `mujoco.Renderer` takes the one that MUJOCO_GL named when mujoco was first imported.
     Raises RuntimeError when that is not possible.
     """
 
-    def __init__(self, model: mujoco.MjModel, shadows: bool):
+    def __init__(self, model: mujoco.MjModel, shadows: bool, crops: dict[str, tuple[int, int, int, int]] | None = None):
+        self._crops = crops or dict.fromkeys(VIEWS, (0, 0, WIDTH, HEIGHT))
+        buffer = model.vis.global_  # of the size that is needed: its other pixels would be drawn too
+        buffer.offwidth = max(width for _, _, width, _ in self._crops.values())
+        buffer.offheight = max(height for _, _, _, height in self._crops.values())
         self._gl = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._rect = mujoco.MjrRect(0, 0, WIDTH, HEIGHT)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         for flag, on in (("SHADOW", shadows), ("REFLECTION", shadows), ("SKYBOX", False), ("HAZE", False)):
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = on
@@ -95,17 +81,22 @@ class Cameras:
         self._options = mujoco.MjvOption()
         self._options.geomgroup[:] = [0, 0, 1, 0, 0, 0]  # 2 is looks, 3 is collision
         self._options.sitegroup[:] = 0
-        self._model = model
+        self._model, self._groups, self._shadows = model, model.geom_group.copy(), shadows
 
     def render(self, data: mujoco.MjData, view: str) -> np.ndarray:
-        """Picture of `view` ("side" or "wrist"): (240, 424, 3) uint8 RGB."""
+        """Picture of `view` ("side" or "wrist"), or its crop: (240, 424, 3) or (height, width, 3) uint8 RGB."""
+        x, y, width, height = self._crops[view]
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(view).id
+        if not self._shadows:  # which may come from outside
+            self._model.geom_group[:] = np.where(self._in_view(data, view), self._groups, 5)
         mujoco.mjv_updateScene(self._model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL,
                                self._scene)
-        mujoco.mjr_render(self._rect, self._scene, self._context)
-        picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-        mujoco.mjr_readPixels(picture, None, self._rect, self._context)
+        self._model.geom_group[:] = self._groups
+        window = mujoco.MjrRect(-x, y + height - HEIGHT, WIDTH, HEIGHT)  # reaches over the buffer
+        mujoco.mjr_render(window, self._scene, self._context)
+        picture = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(picture, None, mujoco.MjrRect(0, 0, width, height), self._context)
         return np.ascontiguousarray(picture[::-1])
 
     def close(self) -> None:
@@ -113,6 +104,18 @@ class Cameras:
         self._gl.make_current()
         self._context.free()
         self._gl.free()
+
+    def _in_view(self, data: mujoco.MjData, view: str) -> np.ndarray:
+        """Which geoms' bounding spheres reach into the pyramid of the crop, (ngeom,) bool."""
+        x, y, width, height = self._crops[view]
+        fx, fy, cx, cy = INTRINSICS
+        camera = data.camera(view)
+        right, up, back = ((data.geom_xpos - camera.xpos) @ camera.xmat.reshape(3, 3)).T
+        inside = np.ones(len(back), bool)
+        for along, edge, sign in ((right, (x - cx - _EDGE) / fx, 1), (right, (x + width - cx + _EDGE) / fx, -1),
+                                  (up, (cy - y - height - _EDGE) / fy, 1), (up, (cy - y + _EDGE) / fy, -1)):
+            inside &= sign * (along + edge * back) > -self._model.geom_rbound * np.hypot(1.0, edge)
+        return inside
 
 
 def _gl_context():

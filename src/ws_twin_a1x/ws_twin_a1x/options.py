@@ -12,8 +12,9 @@ class TwinOptions:
     """Options of the simulated arm and cameras; defaults follow the real arm and the D435i at 424x240x15."""
 
     shadows: bool = option(False, "render with shadows, reflections and 4x multisampling (about 10 times slower)")
-    randomise: float = option(
-        0.0, "share of the full randomisation at each world reset: cameras 10 mm, 2 deg, light 20 %", low=0.0, high=1.0
+    domain_randomisation: float = option(
+        0.0, "at each world reset, at level 1 up to: cameras 10 mm and 2 deg, focal length 1 %, principal point 7 px, "
+        "lamp 20 % and its direction, colours 20 %", low=0.0, high=1.0
     )
     joint3_offset: float = option(
         0.0, "zero offset of joint 3's encoder; a real arm showed +0.026", unit="rad", low=-0.1, high=0.1

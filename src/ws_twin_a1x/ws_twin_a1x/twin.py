@@ -11,8 +11,9 @@ import mujoco
 import numpy as np
 
 from ws_rollouts.task import Task
-from ws_twin_a1x.cameras import Cameras, Randomiser, add_camera
+from ws_twin_a1x.cameras import VIEWS, Cameras, add_camera
 from ws_twin_a1x.options import TwinOptions
+from ws_twin_a1x.randomiser import DRAWN, Randomiser
 from ws_twin_a1x.scenes import Pose, make_scene
 from ws_twin_a1x.scenes.stage import build_stage
 from ws_twin_a1x.tracker import RATED_SPEED, Tracker, TrackerState
@@ -26,8 +27,6 @@ _MODEL_UNITS = np.array([1.0] * 6 + [FINGER_TRAVEL / GRIPPER_OPEN])  # arm's rad
 LIMIT_MARGIN = np.radians(2.0)  # the firmware keeps this distance to each joint limit
 # xyz, rpy of the wrist camera in gripper_link, as in the URDF: looks along the tool, tilted to the fingertips
 WRIST_CAMERA = ((-0.085, -0.015, 0.064), (0.0, 0.157, 0.0))
-
-_DRAWN = ("cam_pos", "cam_quat", "light_diffuse")  # of the model, what the randomiser changes
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class Twin:
         self.options = options or TwinOptions()
         self._scene, self.model = build_model(task, self.options.shadows)
         self.data = mujoco.MjData(self.model)
-        self._cameras: Cameras | None = None
+        self._crops = {view: task.crop(view) for view in VIEWS}
+        self._cameras: dict[bool, Cameras] = {}
         joints = [self.model.joint(name) for name in (*ARM_JOINTS, "gripper_finger_joint1")]
         self._joints = np.array([joint.id for joint in joints])  # one coordinate each: index qpos and qvel too
         self._finger2 = self.model.joint("gripper_finger_joint2").id
@@ -87,7 +87,7 @@ class Twin:
         damping = np.array([joint.damping[0] for joint in joints])
         kp, kv = self.model.actuator_gainprm[:, 0], -self.model.actuator_biasprm[:, 2]
         self._lead = (kv + damping) / kp
-        self._randomiser = Randomiser(self.model, self.options.randomise)
+        self._randomiser = Randomiser(self.model, self.options.domain_randomisation)
         self._rng = np.random.default_rng(seed)
         self._ticks = 0
         stroke = 100.0 * task.gripper_opening
@@ -102,6 +102,11 @@ class Twin:
     def time(self) -> float:
         """Simulated time since the start; s."""
         return self._ticks * TICK
+
+    def restart(self, seed: int) -> None:
+        """Let the twin's own stream, its time and its worlds begin anew; the next reset is as after any `restart`."""
+        self._rng = np.random.default_rng(seed)
+        self._ticks = self.worlds = 0
 
     def reset_world(self, seed: int | None = None) -> None:
         """Place the scene's objects anew, from `seed` or from the twin's own stream; the arm stays as it is."""
@@ -147,7 +152,7 @@ class Twin:
         """Everything that decides what follows: states, and pixels too."""
         return TwinState(
             data=copy.copy(self.data),  # with what is derived: feedback and pictures are of the last physics step
-            drawn={name: getattr(self.model, name).copy() for name in _DRAWN},
+            drawn={name: getattr(self.model, name).copy() for name in DRAWN},
             scene=copy.deepcopy(self._scene),
             tracker=self._tracker.snapshot(),
             target=self._target.copy(), speed=self._speed.copy(),
@@ -178,11 +183,11 @@ class Twin:
         """Opening 0 closed .. 100 open, mm."""
         return float(np.clip(100.0 * self.data.qpos[self._joints[6]] / FINGER_TRAVEL, 0.0, 100.0))
 
-    def render(self, view: str) -> np.ndarray:
-        """Picture of "side" or "wrist" now: (240, 424, 3) uint8 RGB."""
-        if self._cameras is None:
-            self._cameras = Cameras(self.model, self.options.shadows)
-        return self._cameras.render(self.data, view)
+    def render(self, view: str, cropped: bool = False) -> np.ndarray:
+        """Picture of "side" or "wrist" now: (240, 424, 3) uint8 RGB, or the task's crop of it, which is quicker."""
+        if cropped not in self._cameras:
+            self._cameras[cropped] = Cameras(self.model, self.options.shadows, self._crops if cropped else None)
+        return self._cameras[cropped].render(self.data, view)
 
     def success(self) -> bool:
         """Whether the task is done."""
@@ -198,9 +203,8 @@ class Twin:
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._cameras is not None:
-            self._cameras.close()
-            self._cameras = None
+        while self._cameras:
+            self._cameras.popitem()[1].close()
 
     def _settle(self) -> None:
         """Forget the solver's warm start, so that what follows depends on the state alone."""

@@ -14,7 +14,8 @@ CENTRE = (0.290, 0.0)  # m, nominal place of the middle peg
 PITCH, PEG, TALL = 0.065, 0.005, 0.042  # m between pegs, their radius and height over the board
 BOARD = (0.105, 0.036, 0.006)  # m, half sizes
 OUTER, INNER, HALF = 0.022, 0.010, 0.009  # m, radii and half the height of a ring
-SEGMENTS = 8  # of the ring that collides
+SEGMENTS, FEET = 8, 4  # of a ring, that collide: boxes with fingers, pegs and rings, small balls with the board
+FLAT = 4  # contact bit of board and feet, apart so that a ring at rest has 4 contacts instead of 32
 WHITE, WOOD = (0.80, 0.80, 0.79, 1), (0.80, 0.70, 0.52, 1)
 COLOURS = {"red_ring": (0.83, 0.09, 0.11, 1), "yellow_ring": (0.95, 0.74, 0.12, 1)}
 PLACES = {"red_ring": -1, "yellow_ring": 1}  # in pitches from the middle peg
@@ -29,7 +30,8 @@ class Assembly:
     def build(self, spec: mujoco.MjSpec) -> None:
         firm_grip(spec)
         board = spec.worldbody.add_body(name="board", mocap=True, pos=[*CENTRE, self._task.table])
-        add_box(board, BOARD, (0, 0, BOARD[2]), WHITE, touch=True)
+        plank = add_box(board, BOARD, (0, 0, BOARD[2]), WHITE, touch=True)
+        plank.contype, plank.conaffinity = FLAT, 1  # for fingers and for the rings' feet
         top = 2 * BOARD[2] + TALL
         for number in (-1, 0, 1):
             add_geom(board, mujoco.mjtGeom.mjGEOM_CAPSULE, (PEG,), (0, 0, 0), WOOD, touch=True,
@@ -80,3 +82,7 @@ def _add_ring(spec: mujoco.MjSpec, name: str, colour) -> None:
         box = add_box(ring, (thick, width, HALF), (middle * along[0], middle * along[1], 0), colour, touch=True,
                       friction=GRIP, condim=4, quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)])
         box.group = 3
+    for angle in np.arange(FEET) * 2 * np.pi / FEET:
+        foot = add_geom(ring, mujoco.mjtGeom.mjGEOM_SPHERE, (0.002,), (middle * np.cos(angle), middle * np.sin(angle),
+                        0.002 - HALF), colour, touch=True, friction=GRIP, condim=4)
+        foot.group, foot.contype, foot.conaffinity = 3, 0, FLAT

@@ -5,8 +5,8 @@
 # make run NAME=pushing TASK=pushing MODE=hil_serl MINUTES=25 SEED=0 HEADLESS=1 ARGS="log_level:=debug ..."
 # MINUTES=0 runs until Ctrl-C. ARGS takes any launch argument (`worldsample run --help` lists them).
 
-NAME ?= pushing
 TASK ?= pushing
+NAME ?= $(TASK)
 MODE ?= hil_serl
 MINUTES ?= 0
 SEED ?= 0

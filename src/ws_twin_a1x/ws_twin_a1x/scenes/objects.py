@@ -36,8 +36,8 @@ def add_thing(spec: mujoco.MjSpec, name: str, mass: float, half, centre=(0, 0, 0
 def add_plate(spec: mujoco.MjSpec, pos) -> mujoco.MjsBody:
     """A pale plate that stays where it is put; its frame is in the middle of its foot."""
     plate = spec.worldbody.add_body(name="plate", mocap=True, pos=pos)
-    add_mesh(plate, spec, "plate", lathe(_PLATE, 28), (0.70, 0.77, 0.72, 1))
-    add_mesh(plate, spec, "rim", lathe(_RIM, 28), (0.52, 0.62, 0.56, 1))
+    add_mesh(plate, spec, "plate", lathe(_PLATE, 28), (0.78, 0.84, 0.79, 1))
+    add_mesh(plate, spec, "rim", lathe(_RIM, 28), (0.60, 0.70, 0.64, 1))
     half = 0.075
     add_box(plate, (half, half, PLATE_TOP / 2), (0, 0, PLATE_TOP / 2), (0, 0, 0, 0), touch=True).group = 3
     return plate

@@ -62,3 +62,11 @@ def test_a_joint_whose_cap_becomes_zero_comes_to_rest_short_of_the_target():
     p, v = run(tracker, 800)
     assert p[-1, 0] < 0.9 and v[-1, 0] == 0.0
     assert np.allclose(p[-1, 1:], 1.0)
+
+
+def test_a_distance_at_which_the_planner_fails_is_moved_all_the_same():
+    start = np.array([0.0] * 6 + [-0.1500000000000004])  # from here the acceleration limit is just reached
+    tracker = Tracker(start, PERIOD, 1.5, 15.0)
+    tracker.command(np.zeros(7), np.full(7, 5.0))
+    p, _ = run(tracker, 400)
+    assert np.allclose(p[-1], 0.0, atol=1e-12)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization
+from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, RuckigError, Synchronization
 
 # Documented top speeds of the vendor's tracker, six joints and the gripper motor; rad/s.
 RATED_SPEED = np.array([3.0, 3.0, 3.0, 5.0, 5.0, 5.0, 5.0])
+_NUDGE = 1e-9  # rad
 _LISTS = ("current_position", "current_velocity", "current_acceleration", "target_position", "max_velocity",
           "per_dof_control_interface")  # of ruckig's input; the rest never changes
 
@@ -91,7 +92,11 @@ class Tracker:
         self.position, self.velocity, self._moving = state.position, state.velocity, state.moving
 
     def _update(self) -> Result:
-        result = self._otg.update(self._input, self._output)
+        try:
+            result = self._otg.update(self._input, self._output)
+        except RuckigError:  # a distance between two kinds of profile, to the last bit: move off it
+            self._input.current_position = np.array(self._input.current_position) + _NUDGE
+            result = self._otg.update(self._input, self._output)
         if result not in (Result.Working, Result.Finished):
             raise RuntimeError(f"joint tracker: {result}")
         self._output.pass_to_input(self._input)

@@ -14,7 +14,7 @@ def make_env():
     envs = []
 
     def make(name, seed=0, **overrides):
-        envs.append(Env(load_task(name, overrides), seed))
+        envs.append(Env(load_task(name, overrides), seed, pictures=False))  # nobody looks
         return envs[-1]
 
     yield make

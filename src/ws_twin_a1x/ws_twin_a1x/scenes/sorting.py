@@ -15,6 +15,7 @@ ASIDE, ALONG = 0.043, 0.036  # m from the plate's middle: the banana to a side; 
 BANANA_YAW = 0.15  # rad, uniform +-, beside the plate's
 BANANA, ARC = 0.015, 0.15  # m, radius of the banana and of its bend
 LIFT = 0.05  # m over where it lay
+SEEDS = 14
 THINGS = {"banana": BANANA, "waffle": 0.009, "bun": 0.016}  # height (m) of each thing's middle over the plate
 YELLOW, TIP = (0.95, 0.74, 0.13, 1), (0.35, 0.24, 0.08, 1)
 GOLD, BROWN = (0.86, 0.62, 0.25, 1), (0.74, 0.47, 0.14, 1)
@@ -89,9 +90,9 @@ def _add_waffle(spec: mujoco.MjSpec) -> None:
     waffle = add_thing(spec, "waffle", 0.04, half)
     add_box(waffle, (0.023, 0.023, 0.006), (0, 0, -0.003), BROWN)
     add_box(waffle, half, (0, 0, 0), GOLD, touch=True).group = 3
-    for at in np.linspace(-0.0215, 0.0215, 5):
-        add_box(waffle, (0.0025, half[1], half[2]), (at, 0, 0), GOLD)
-        add_box(waffle, (half[0], 0.0025, half[2] - 0.0003), (0, at, 0), GOLD)
+    for at in np.linspace(-0.021, 0.021, 4):
+        add_box(waffle, (0.003, half[1], half[2]), (at, 0, 0), GOLD)
+        add_box(waffle, (half[0], 0.003, half[2] - 0.0003), (0, at, 0), GOLD)
 
 
 def _add_bun(spec: mujoco.MjSpec) -> None:
@@ -99,8 +100,8 @@ def _add_bun(spec: mujoco.MjSpec) -> None:
     bun = add_thing(spec, "bun", 0.06, half)
     add_mesh(bun, spec, "dough", lathe(_DOUGH) * (1.15, 0.9, 1.0), CRUST)
     add_box(bun, half, (0, 0, 0), CRUST, touch=True).group = 3
-    for number in range(20):  # sunflower spiral over the top
-        radius, angle = 0.026 * np.sqrt((number + 0.5) / 20), 2.39996 * number
+    for number in range(SEEDS):  # sunflower spiral over the top
+        radius, angle = 0.026 * np.sqrt((number + 0.5) / SEEDS), 2.39996 * number
         top = 0.0185 - 0.011 * (radius / 0.028) ** 2
         add_box(bun, (0.0026, 0.0016, 0.001), (1.15 * radius * np.cos(angle), 0.9 * radius * np.sin(angle), top), SEED,
                 quat=[np.cos(angle), 0, 0, np.sin(angle)])

@@ -6,21 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.episode import STATE_SIZE, VIEWS, Episode
 from ws_world_model.bank import ArmBank
 from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, Projector
 from ws_world_model.imagination import frame_age
 from ws_world_model.layers import CELLS, PLANES, SOURCES, TableMap
-
-POSITION_NOISE, VELOCITY_NOISE = 0.0007, 0.01  # m, m/s: what the core's own predictions are off by
 
 
 @dataclass
 class ClipBatch:
     """B clips of up to T steps, M frames of each to be drawn.
 
-    contact (B, T, S/2, S/2, CONTACT_CHANNELS) uint8; state (B, T, 13) as seen (a little noise in it), following
-    (B, T, 13) float32;
+    contact (B, T, S/2, S/2, CONTACT_CHANNELS) uint8; state (B, 13) at the start, following (B, T, 13) float32;
     action (B, T, A); done, valid (B, T) float32; which (B, M) int64, the actions after which frames are drawn;
     candidates (B, M, S, S, CHANNELS), truth (B, M, S, S, 6) uint8; poses (B, M, 13) float32, of the wrist frames;
     laid (B, CELLS, CELLS, 60) uint8, start and memory laid out on the map.
@@ -81,7 +78,7 @@ class Cutter:
         first = {v: episode.frames[v][start] for v in VIEWS}, {v: episode.frames[v][0] for v in VIEWS}
         source = exposures.poses["wrist"][[start, 0]]
         batch.contact[b, :length] = self._projector.contact(first[0]["wrist"], first[1]["side"], source[0], states)
-        batch.state[b, :length] = _shaken(states, rng)
+        batch.state[b] = states[0]
         batch.following[b, :length] = episode.state[start + 1 : end + 1]
         batch.action[b, :length] = episode.action[start:end]
         batch.done[b, :length] = episode.reward[start + 1 : end + 1] > 0
@@ -102,7 +99,7 @@ def _empty(count: int, steps: int, drawn: int, like: Episode) -> ClipBatch:
     size = like.frames[VIEWS[0]].shape[1]
     return ClipBatch(
         contact=np.zeros((count, steps, size // 2, size // 2, CONTACT_CHANNELS), np.uint8),
-        state=np.zeros((count, steps, STATE_SIZE), np.float32),
+        state=np.zeros((count, STATE_SIZE), np.float32),
         following=np.zeros((count, steps, STATE_SIZE), np.float32),
         action=np.zeros((count, steps, like.action.shape[1]), np.float32),
         done=np.zeros((count, steps), np.float32),
@@ -113,13 +110,3 @@ def _empty(count: int, steps: int, drawn: int, like: Episode) -> ClipBatch:
         poses=np.zeros((count, drawn, STATE_SIZE), np.float32),
         laid=np.zeros((count, CELLS, CELLS, 3 * SOURCES * len(PLANES)), np.uint8),
     )
-
-
-def _shaken(states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """States with the errors that the core will make itself; the locked target stays where it is."""
-    shaken = states.copy()
-    noise = rng.normal(0, POSITION_NOISE, (len(states), 3)).astype(np.float32)
-    shaken[:, STATE["position"]] += noise
-    shaken[:, STATE["lag"]] -= noise
-    shaken[:, STATE["velocity"]] += rng.normal(0, VELOCITY_NOISE, (len(states), 3))
-    return shaken

@@ -26,6 +26,8 @@ from ws_world_model.networks import Core, Renderer
 class DynamicsOptions:
     """Sizes and losses of the cpu profile."""
 
+    lead: float = option(0.03, "the driver's limit of the locked target's distance from the tool", unit="m", low=0.001,
+                         high=0.2)
     hidden: int = option(96, "width of the recurrent core", low=8, high=1024)
     width: int = option(40, "channels of the renderer at half resolution", low=8, high=256)
     ssim_weight: float = option(0.1, "weight of 1 - SSIM beside the absolute error", low=0.0, high=10.0)
@@ -60,7 +62,7 @@ class KinematicWorldModel(torch.nn.Module):
         self.table = TableMap(cameras, task)
         self.bank = ArmBank(task.image_size)
         a = self.options.width
-        self.core = Core(task, self.options.hidden)
+        self.core = Core(task, self.options.hidden, self.options.lead)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
         self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
         self._bf16 = bf16_pays()
@@ -74,12 +76,11 @@ class KinematicWorldModel(torch.nn.Module):
         count, steps = batch.valid.shape
         with self.autocast():
             features = self.core.features(tensors["contact"].flatten(0, 1)).view(count, steps, -1)
-        following, hidden, _ = self.core(features, tensors["state"], tensors["action"])
+        following, hidden = self.core.roll(features, tensors["state"], tensors["action"])
         chosen = torch.gather(hidden, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
-        poses = batch.poses.reshape(-1, STATE_SIZE)
-        mapped = self._mapped(self._planes(tensors["laid"]), poses)
+        mapped = self._mapped(self._planes(tensors["laid"]), batch.poses)
         with self.autocast():
-            drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped, self._condition(chosen, poses))
+            drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped, self._condition(chosen, batch.poses))
         truth = tensors["truth"].flatten(0, 1).permute(0, 3, 1, 2).contiguous().float() / 255.0
         valid = tensors["valid"]
         error = F.smooth_l1_loss(following / self.core.stride, tensors["following"] / self.core.stride,
@@ -108,14 +109,14 @@ class KinematicWorldModel(torch.nn.Module):
             return self.completion(laid)
 
     def _mapped(self, planes: Tensor | None, poses: np.ndarray) -> Tensor:
-        """The maps of B starts, each seen from M poses (B M, 13): (B M, 3, S, S)."""
+        """The maps of B starts, each seen from its M poses (B, M, 13): (B M, 3, S, S)."""
         size = self.task.image_size
         if planes is None:
-            return torch.zeros(len(poses), 3, size, size)
+            return torch.zeros(poses.shape[0] * poses.shape[1], 3, size, size)
         return look(planes, self.table.grids(poses), size)
 
     def _condition(self, hidden: Tensor, poses: np.ndarray) -> Tensor:
-        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses))], dim=1)
+        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses.reshape(-1, STATE_SIZE)))], dim=1)
 
     @torch.no_grad()
     def imagine(self, context: Context, actions: np.ndarray) -> Imagined:
@@ -126,17 +127,17 @@ class KinematicWorldModel(torch.nn.Module):
         if not (np.isfinite(actions).all() and np.isfinite(context.state).all()):
             raise ValueError("actions or state are not finite")
         sources = self._sources(context)
-        planes = self._planes(self._lay_out(context, sources))
+        planes = self._planes(self._lay_out(context.first if context.shared else context, sources))
         state, memory, previous = context.state, None, context.state
         parts: list[Imagined] = []
         for begin in range(0, steps, CHUNK):
             end = min(begin + CHUNK, steps)
             states, hiddens, rewards = [], [], []
             for k in range(begin, end):
-                state, hidden, memory = self._step(context, sources, state, actions[:, k], memory)
+                state, memory = self._step(context, sources, state, actions[:, k], memory)
                 states.append(state)
-                hiddens.append(hidden)
-                rewards.append(torch.sigmoid(self.core.done(hidden)).numpy())
+                hiddens.append(memory)
+                rewards.append(torch.sigmoid(self.core.done(memory)).numpy())
             states = np.stack(states, axis=1)
             frames = self._draw(context, sources, planes, previous, states, torch.stack(hiddens, 1), begin)
             parts.append(Imagined(frames, states, np.stack(rewards, axis=1)))
@@ -160,9 +161,8 @@ class KinematicWorldModel(torch.nn.Module):
             for n in range(len(state))])
         with self.autocast():
             features = self.core.features(torch.from_numpy(seen))
-        following, hidden, memory = self.core(features[:, None], torch.from_numpy(state)[:, None],
-                                              torch.from_numpy(action)[:, None], memory)
-        return following[:, 0].numpy(), hidden[:, 0], memory
+        following, memory = self.core(features, torch.from_numpy(state), torch.from_numpy(action), memory)
+        return following.numpy(), memory
 
     def _lay_out(self, context: Context, sources: dict) -> Tensor:
         options = self.projector.options
@@ -185,10 +185,12 @@ class KinematicWorldModel(torch.nn.Module):
             known = self.bank.nearest(poses["side"][n]) if options.bank else [None] * steps
             candidates[n] = self.projector.candidates(
                 start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known)
-        flat = poses["wrist"].reshape(-1, STATE_SIZE)
-        mapped = self._mapped(planes, flat)
+        if planes is not None and len(planes) < count:  # variants of one start share its map
+            mapped = self._mapped(planes, poses["wrist"].reshape(len(planes), -1, STATE_SIZE))
+        else:
+            mapped = self._mapped(planes, poses["wrist"])
         with self.autocast():
-            condition = self._condition(hidden.flatten(0, 1), flat)
+            condition = self._condition(hidden.flatten(0, 1), poses["wrist"])
             drawn = self.renderer(torch.from_numpy(candidates).flatten(0, 1), mapped, condition)
         drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         drawn = drawn.reshape(count, steps, size, size, 6)

@@ -18,12 +18,11 @@ from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
 FINGERTIPS = (0.078, 0.0, 0.0)  # m in gripper_link
-HEIGHTS = (-0.04, 0.05, 0.10, 0.15)  # m in base_link: the table, and what stands on it
-MEMORY_HEIGHTS = (-0.04, 0.10)
-CONTACT_SIDE_HEIGHTS = (0.06, 0.10)
+HEIGHTS = (-0.04, 0.05, 0.10, 0.15)  # m in base_link, at the fingertips: the table, and what stands on it
+SIDE_HEIGHTS = (0.06, 0.10)
 SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
-WRIST_CANDIDATES = 1 + len(HEIGHTS) + len(MEMORY_HEIGHTS)
-CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS) + len(CONTACT_SIDE_HEIGHTS))
+WRIST_CANDIDATES = 1  # start
+CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS) + len(SIDE_HEIGHTS))
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -85,7 +84,7 @@ class Projector:
         if self.options.views == "both" and self.options.warps:
             camera = self.cameras.side
             there = camera.matrix, camera.position, camera.rotation
-            out[..., middle:] = self._plane_warps(side, *there, states, CONTACT_SIDE_HEIGHTS, tip=True)
+            out[..., middle:] = self._plane_warps(side, *there, states, SIDE_HEIGHTS, tip=True)
         return out
 
     def from_wrist(self, image: np.ndarray, source: np.ndarray, poses: np.ndarray, heights, tip=False) -> np.ndarray:
@@ -146,7 +145,7 @@ class Projector:
         if self.options.views != "wrist":
             self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known)
         if self.options.views != "side":
-            self._wrist(out, start["wrist"], memory["wrist"], sources["wrist"], poses["wrist"])
+            out[..., 3 * SIDE_CANDIDATES : -PLACES] = start["wrist"]
         return out
 
     def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:
@@ -162,13 +161,3 @@ class Projector:
         for n, entry in enumerate(known):
             if entry is not None:
                 out[n, ..., 9:12] = self.tool_shift(entry[0], self.tool_pixels(entry[1][None])[0], tools[n])
-
-    def _wrist(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
-        at = 3 * SIDE_CANDIDATES
-        out[..., at : at + 3] = start
-        if not self.options.warps:
-            return
-        at, end = at + 3, at + 3 + 3 * len(HEIGHTS)
-        out[..., at:end] = self.from_wrist(start, sources[0], poses, HEIGHTS)
-        if self.options.memory:
-            out[..., end:-PLACES] = self.from_wrist(memory, sources[1], poses, MEMORY_HEIGHTS)

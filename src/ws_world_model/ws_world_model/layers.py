@@ -23,6 +23,8 @@ _ABOVE = 0.27  # m in base_link, about where the wrist camera is: the next plane
 PLANES = tuple(round(_ABOVE - 1.0 / (1.0 / (_ABOVE + 0.04) + 0.84 * k), 3) for k in range(8))  # m, the table first
 CELLS = 112  # of a plane's side
 SOURCES = 4  # start and memory, side and wrist
+PATCH = 16  # cells of the square around the tool that the core looks at
+_PATCH_CELL = 0.005  # m
 _MARGIN = 0.08  # m of table around the workspace that the wrist camera sees
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _EACH = SOURCES + 4 * (3 + 1)  # numbers for a block of 2x2 cells of a plane: shares; each cell's colour and opacity
@@ -78,6 +80,16 @@ class TableMap:
         drop = (torch.tensor(PLANES)[:, None] - torch.from_numpy(here[:, 2].astype(np.float32))).clamp(max=-0.02)
         return torch.addcmul(first.view(count[0], 1, count[1], 1, 2), slope.view(count[0], 1, count[1], -1, 2),
                              drop.view(len(PLANES), *count).transpose(0, 1).contiguous()[..., None, None])
+
+
+    def around(self, positions: np.ndarray) -> Tensor:
+        """The squares around tool positions (B, N, 3) as (B, N PATCH, PATCH, 2) for grid_sample, column first."""
+        scale = 2.0 / (self.step * (CELLS - 1))
+        middle = ((positions[..., :2] - self.low) * scale - 1.0)[..., ::-1]
+        ramp = (np.arange(PATCH) - (PATCH - 1) / 2) * _PATCH_CELL
+        square = np.stack(np.meshgrid(ramp * scale[1], ramp * scale[0]), axis=-1)
+        grid = middle[:, :, None, None] + square
+        return torch.from_numpy(grid.reshape(len(positions), -1, PATCH, 2).astype(np.float32))
 
 
 class Completion(nn.Module):
@@ -142,3 +154,9 @@ def look(planes: Tensor, grids: Tensor, size: int) -> Tensor:
     for d in range(1, len(PLANES)):
         picture = torch.lerp(picture, seen[:, d, :3], seen[:, d, 3:])
     return picture.transpose(1, 2).flatten(0, 1)
+
+
+def cut(planes: Tensor, squares: Tensor) -> Tensor:
+    """Squares (B, N PATCH, PATCH, 2) of the maps (B, PLANES, 4, G, G): (B N, 4 PLANES, PATCH, PATCH)."""
+    seen = F.grid_sample(planes.flatten(1, 2), squares, padding_mode="border", align_corners=True)
+    return seen.unflatten(2, (-1, PATCH)).transpose(1, 2).flatten(0, 1)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
-from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.geometry import CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
 from ws_world_model.scaling import StateScale
 
 _LAG_SCALE = 0.03  # m, the driver's lead limit
@@ -34,12 +34,12 @@ def shares(logits: Tensor, dim: int) -> Tensor:
 class Core(nn.Module):
     """What happens: proprioception of the next step, a memory of the contact, and whether the task is done.
 
-    It sees the start's wrist frame as it would lie under the tool now: where the tool meets something. The locked
+    It looks at the map around the tool: `seen` channels, `patch` cells wide; there it meets something. The locked
     target is known (the driver moves it by the commanded step, no further than `lead` from the tool, within the
     workspace); how the arm follows it is learned.
     """
 
-    def __init__(self, task: Task, hidden: int, lead: float, channels: int = 32):
+    def __init__(self, task: Task, hidden: int, lead: float, seen: int, patch: int, channels: int = 32):
         super().__init__()
         self.translations, self.lead = len(task.action_scale), lead
         self.scale = StateScale(task)
@@ -49,11 +49,9 @@ class Core(nn.Module):
         stride = torch.full((STATE_SIZE,), 0.003)  # m, rad: about what the first guess is off by
         stride[STATE["gripper"]], stride[STATE["velocity"]] = 0.1, 0.03
         self.register_buffer("stride", stride, persistent=False)
-        cells = task.image_size // 32
         self.look = nn.Sequential(
-            nn.Conv2d(16 * CONTACT_CHANNELS, channels, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(channels * cells * cells, 64),
-        ).to(memory_format=torch.channels_last)
+            nn.Conv2d(seen, channels, 3, 2, 1), nn.ReLU(), nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(channels * (patch // 4) ** 2, 64)).to(memory_format=torch.channels_last)
         inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations
         self.enter = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU())
         self.cell = nn.GRUCell(hidden, hidden)
@@ -62,9 +60,9 @@ class Core(nn.Module):
         nn.init.zeros_(self.change[-1].weight)
         nn.init.zeros_(self.change[-1].bias)
 
-    def features(self, seen: Tensor) -> Tensor:
-        """(B, S/2, S/2, CONTACT_CHANNELS) uint8 -> (B, 64)."""
-        return self.look(blocks(seen, 4)).float()
+    def features(self, squares: Tensor) -> Tensor:
+        """Squares of the map around the tool (N, C, P, P) -> (N, 64)."""
+        return self.look((squares - 0.5).contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, features: Tensor, state: Tensor, action: Tensor, memory: Tensor | None = None):
         """One step: (B, 64), (B, 13), (B, A), (B, H) -> next state (B, 13) and memory (B, H), which tells it all."""

@@ -112,7 +112,8 @@ def _line(report) -> str:
             texts.append(f"{view}@{horizon} {ours.psnr:.2f} dB {ours.ssim:.3f} (copy {copy.psnr:.2f} {copy.ssim:.3f}; "
                          f"moving {ours.psnr_moving:.2f} vs {copy.psnr_moving:.2f}, {row.moving_share:.0%})")
     off = ", ".join(f"{1000 * ours:.1f} mm @{horizon}" for horizon, (ours, _) in report.position_error.items())
-    return "; ".join([*texts, f"position off by {off}"])
+    judged = ", ".join(f"{o.judge} right {o.agreement:.2f} of {o.cases - o.abstained}" for o in report.outcomes)
+    return "; ".join([*texts, f"position off by {off}", judged])
 
 
 def train_rewards(model, demos: list, rollouts: list, steps: int, seed: int) -> RewardModel:

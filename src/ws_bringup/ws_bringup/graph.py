@@ -135,6 +135,8 @@ def _learning(settings: Settings) -> list[Process]:
     }
     learner = {**common, **folder, "seed": settings.seed}
     world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
+    if settings.robot == "a1x" and settings.mode == "worldsample":
+        world_model["dynamics.lead"] = REAL_ARM["max_lead"]
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),

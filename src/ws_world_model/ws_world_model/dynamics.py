@@ -32,8 +32,8 @@ class DynamicsOptions:
     width: int = option(40, "channels of the renderer at half resolution", low=8, high=256)
     ssim_weight: float = option(0.1, "weight of 1 - SSIM beside the absolute error", low=0.0, high=10.0)
     map_weight: float = option(0.3, "weight of the absolute error of the map's view alone", low=0.0, high=10.0)
-    state_weight: float = option(0.3, "weight of the proprioception's loss", low=0.0, high=100.0)
-    reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
+    state_weight: float = option(1.0, "weight of the proprioception's loss", low=0.0, high=100.0)
+    reward_weight: float = option(0.1, "weight of the reward's loss", low=0.0, high=100.0)
     learning_rate: float = option(3e-3, "AdamW", low=1e-6, high=1e-1)
 
 
@@ -74,7 +74,7 @@ class KinematicWorldModel(torch.nn.Module):
         """Loss terms of a batch of clips."""
         tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items()}
         planes = self._planes(tensors["laid"])
-        following, hidden = self._rolled(planes, batch)
+        following, hidden = self._rolled(None if planes is None else planes.detach(), batch)  # pictures teach the map
         drawn_from = hidden.unflatten(0, batch.valid.shape[:2])[:, 0]
         chosen = torch.gather(drawn_from, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1]))
         mapped = self._mapped(planes, batch.poses)

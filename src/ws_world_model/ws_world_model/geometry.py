@@ -18,7 +18,8 @@ from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
 SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
-WRIST_CANDIDATES = 1  # start
+HEIGHTS = (0.05, 0.11)  # m in base_link, of what stands on the table
+WRIST_CANDIDATES = 1 + len(HEIGHTS)  # start, and start as if all lay at a height
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -93,7 +94,7 @@ class Projector:
         if self.options.views != "wrist":
             self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known)
         if self.options.views != "side":
-            out[..., 3 * SIDE_CANDIDATES : -PLACES] = start["wrist"]
+            self._wrist(out, start["wrist"], sources["wrist"][0], poses["wrist"])
         return out
 
     def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:
@@ -109,3 +110,20 @@ class Projector:
         for n, entry in enumerate(known):
             if entry is not None:
                 out[n, ..., 9:12] = self.tool_shift(entry[0], self.tool_pixels(entry[1][None])[0], tools[n])
+
+    def _wrist(self, out: np.ndarray, start: np.ndarray, source: np.ndarray, poses: np.ndarray) -> None:
+        """The homography of a plane between two views: Hartley and Zisserman, Multiple View Geometry, section 13.1."""
+        at = 3 * SIDE_CANDIDATES
+        out[..., at : at + 3] = start
+        if not self.options.warps:
+            return
+        matrix, (there,), (turned,) = self.cameras.wrist.matrix, *self.cameras.wrist_pose(source[None])
+        here, turns = self.cameras.wrist_pose(poses)
+        for height in HEIGHTS:
+            at += 3
+            shift = np.zeros((len(poses), 3, 3))
+            drop = np.minimum(height - here[:, 2], -0.02)  # the camera stays above what it looks at
+            shift[:, :, 2] = (here - there) / drop[:, None]
+            maps = matrix @ turned.T @ (np.eye(3) + shift) @ turns @ np.linalg.inv(matrix)
+            for n, each in enumerate(maps):
+                out[n, ..., at : at + 3] = cv2.warpPerspective(start, each, (self._size, self._size), flags=_WARP)

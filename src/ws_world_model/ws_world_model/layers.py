@@ -21,7 +21,7 @@ from ws_world_model.networks import blocks, shares
 
 _ABOVE = 0.27  # m in base_link, about where the wrist camera is: the next plane shifts the picture by so much more
 PLANES = tuple(round(_ABOVE - 1.0 / (1.0 / (_ABOVE + 0.04) + 0.84 * k), 3) for k in range(8))  # m, the table first
-CELLS = 112  # of a plane's side
+CELLS = 144  # of a plane's side
 SOURCES = 4  # start and memory, side and wrist
 PATCH = 16  # cells of the square around the tool that the core looks at
 _PATCH_CELL = 0.005  # m

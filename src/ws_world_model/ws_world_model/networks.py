@@ -50,8 +50,9 @@ class Core(nn.Module):
         stride[STATE["gripper"]], stride[STATE["velocity"]] = 0.1, 0.03
         self.register_buffer("stride", stride, persistent=False)
         self.look = nn.Sequential(
-            nn.Conv2d(seen, channels, 3, 2, 1), nn.ReLU(), nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(channels * (patch // 4) ** 2, 64)).to(memory_format=torch.channels_last)
+            nn.Conv2d(seen, channels, 3, 2, 1), nn.SiLU(), nn.Conv2d(channels, channels, 3, 2, 1), nn.SiLU(),
+            nn.Flatten(), nn.Linear(channels * (patch // 4) ** 2, 64), nn.LayerNorm(64),
+        ).to(memory_format=torch.channels_last)
         inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations
         self.enter = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU())
         self.cell = nn.GRUCell(hidden, hidden)

@@ -28,7 +28,7 @@ from ws_world_model.labels import LabelOptions
 from ws_world_model.observations import TOPICS
 
 _PERIOD = 0.05  # s between looks at the topics
-_UNREAD = 20  # messages of a topic: two seconds, more than reading new weights takes
+_UNREAD = 50  # messages of a topic: five seconds, more than reading the first weights takes
 _NONE = "no weights that can be used yet; the operator tells success"
 
 

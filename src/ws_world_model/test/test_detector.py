@@ -27,7 +27,7 @@ class Brightness:
     """A reward model whose two members see the newest frame's first pixel, in percent; the second sees a bit less."""
 
     def __init__(self, consecutive=2):
-        self.labeller, self.lengths = Labeller(LabelOptions(consecutive=consecutive)), []
+        self.labeller, self.lengths = Labeller(LabelOptions(success_probability=0.9, consecutive=consecutive)), []
         self.label = self.labeller.label
 
     def predict(self, frames, state, newest_only):

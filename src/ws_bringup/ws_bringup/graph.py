@@ -129,12 +129,14 @@ def _learning(settings: Settings) -> list[Process]:
         **common,
         **folder,
         "seed": settings.seed,
-        "success_source": "twin" if truth else "operator",
+        "success_source": settings.told_by,
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
     }
     learner = {**common, **folder, "seed": settings.seed}
     world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
+    if settings.robot == "a1x" and settings.mode == "worldsample":
+        world_model["dynamics.lead"] = REAL_ARM["max_lead"]
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),
@@ -144,6 +146,9 @@ def _learning(settings: Settings) -> list[Process]:
                 background=True),
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
+    if settings.told_by == "classifier":
+        processes.append(Process("success_detector", "ws_world_model", "success_detector", root,
+                                 parameters={**common, **folder}, required=False, background=True))
     if settings.record:
         processes.insert(0, Process("recorder", "ws_rollouts", "recorder", root, parameters={**clock, **folder}))
     if settings.scripted:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ws_rollouts.episode import STATE, VIEWS
-from ws_rollouts.task import load_task
+from ws_rollouts.task import load_task, task_names
 from ws_rollouts.testing import make_episode
 from ws_world_model.bank import ArmBank
-from ws_world_model.calibration import Calibration
+from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import Cutter
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.files import WorldModelError, load_world_model, save_world_model
@@ -46,8 +46,8 @@ def seen_from(table, picture, source, plane, poses):
     """A wrist picture, taken at `source`, as it looks from `poses` when all of it lies on one plane: (N, S, S, 3)."""
     frames = {"side": np.zeros_like(picture), "wrist": picture}
     laid = table.lay_out(frames, frames, np.stack([source, source]), "both", True)
-    colour = torch.from_numpy(laid).view(CELLS, CELLS, len(PLANES), SOURCES, 3)[:, :, plane, 0].permute(2, 0, 1) / 255.0
-    planes = torch.zeros(1, len(PLANES), 4, CELLS, CELLS)
+    colour = torch.from_numpy(laid).view(CELLS, CELLS, PLANES, SOURCES, 3)[:, :, plane, 0].permute(2, 0, 1) / 255.0
+    planes = torch.zeros(1, PLANES, 4, CELLS, CELLS)
     planes[0, plane] = torch.cat([colour, torch.ones(1, CELLS, CELLS)])
     return look(planes, table.grids(poses[None]), 64).permute(0, 2, 3, 1).numpy()
 
@@ -59,6 +59,36 @@ def test_the_map_looks_the_same_from_where_it_was_seen(table, plane):
     picture = np.stack([4 * rows, 4 * columns, 128 + 0 * rows], axis=-1).astype(np.uint8)
     same = seen_from(table, picture, source, plane, source[None])[0]
     np.testing.assert_allclose(same[8:-8, 8:-8], picture[8:-8, 8:-8] / 255.0, atol=0.02)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_what_lies_on_a_tasks_table_stays_there(name):
+    """A spot on the table, seen by the wrist camera from one place, is where the lens says from another."""
+    task = load_task(name)
+    cameras = Calibration(task)
+    source, moved = np.zeros((2, 13), np.float32)
+    source[:3] = np.mean([task.workspace_low, task.workspace_high], axis=0)
+    moved[:3] = source[:3] + (0.01, 0.02, 0.02)
+    spot = np.array([*(source[:2] + cameras.wrist_offset), task.table])
+    pixels = []
+    for state in (source, moved):
+        (lens,), (turned,) = cameras.wrist_pose(state[None])
+        seen = cameras.wrist.matrix @ turned.T @ (spot - lens)
+        pixels.append(seen[:2] / seen[2])
+    picture = np.zeros((64, 64, 3), np.uint8)
+    column, row = np.round(pixels[0]).astype(int)
+    picture[row - 1 : row + 2, column - 1 : column + 2] = 255
+    seen = seen_from(TableMap(cameras, task), picture, source, 0, moved[None])[0][..., 0]
+    found = np.array([np.arange(64) @ seen.sum(0), np.arange(64) @ seen.sum(1)]) / seen.sum()
+    np.testing.assert_allclose(found, pixels[1], atol=0.7)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_map_reaches_from_the_table_to_below_the_lens(name):
+    task = load_task(name)
+    heights = TableMap(Calibration(task), task).heights
+    assert heights[0] == pytest.approx(task.table) and (np.diff(heights) > 0).all()
+    assert task.workspace_low[2] < heights[-1] < task.workspace_low[2] + CalibrationOptions().wrist_xyz[2]
 
 
 def test_what_lies_lower_moves_less_under_a_moving_camera(table):
@@ -74,11 +104,11 @@ def test_what_lies_lower_moves_less_under_a_moving_camera(table):
 
 
 def test_the_core_looks_at_the_map_under_the_tool(table):
-    planes = torch.zeros(1, len(PLANES), 4, CELLS, CELLS)
+    planes = torch.zeros(1, PLANES, 4, CELLS, CELLS)
     place = np.array([[[0.27, 0.02, 0.2], [0.33, -0.05, 0.15]]])
     row, column = np.round((place[0, 0, :2] - table.low) / table.step).astype(int)
     planes[0, 2, 1, row - 1 : row + 2, column - 1 : column + 2] = 1.0
-    squares = cut(planes, table.around(place)).view(2, len(PLANES), 4, PATCH, PATCH)
+    squares = cut(planes, table.around(place)).view(2, PLANES, 4, PATCH, PATCH)
     middle = slice(PATCH // 2 - 1, PATCH // 2 + 1)
     assert squares[0, 2, 1, middle, middle].min() > 0.5 and squares[1].abs().max() == 0.0
     assert squares[0].sum() == squares[0, 2, 1].sum()

@@ -53,11 +53,12 @@ class Camera:
 
 
 class Calibration:
-    """Both cameras of a task."""
+    """Both cameras of a task, and how low its tool goes."""
 
     def __init__(self, task: Task, options: CalibrationOptions | None = None):
         options = options or CalibrationOptions()
         self.size = task.image_size
+        self.lowest = task.workspace_low[2]  # m in base_link, of gripper_link
         self.side = Camera(options.side_xyz, options.side_rpy, options, task.crop("side"), task.image_size)
         self.wrist = Camera(options.wrist_xyz, options.wrist_rpy, options, task.crop("wrist"), task.image_size)
 

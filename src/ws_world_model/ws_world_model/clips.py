@@ -105,5 +105,5 @@ def _empty(count: int, length: int, windows: int, steps: int, drawn: int, like: 
         candidates=np.zeros((count, drawn, size, size, CHANNELS), np.uint8),
         truth=np.zeros((count, drawn, size, size, 6), np.uint8),
         poses=np.zeros((count, drawn, STATE_SIZE), np.float32),
-        laid=np.zeros((count, CELLS, CELLS, 3 * SOURCES * len(PLANES)), np.uint8),
+        laid=np.zeros((count, CELLS, CELLS, 3 * SOURCES * PLANES), np.uint8),
     )

@@ -62,7 +62,7 @@ class KinematicWorldModel(torch.nn.Module):
         self.table = TableMap(cameras, task)
         self.bank = ArmBank(task.image_size)
         a = self.options.width
-        self.core = Core(task, self.options.hidden, self.options.lead, 4 * len(PLANES), PATCH)
+        self.core = Core(task, self.options.hidden, self.options.lead, 4 * PLANES, PATCH)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
         self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
         self._bf16 = bf16_pays()
@@ -172,6 +172,7 @@ class KinematicWorldModel(torch.nn.Module):
     def _step(self, planes: Tensor | None, state: np.ndarray, action: np.ndarray, memory: Tensor | None):
         features = self._around(planes, state)
         following, memory = self.core(features, torch.from_numpy(state), torch.from_numpy(action), memory)
+        following[:, STATE["gripper"]].clamp_(0.0, 1.0)
         return following.numpy(), memory
 
     def _lay_out(self, context: Context, sources: dict) -> Tensor:

@@ -18,7 +18,7 @@ from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
 SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
-HEIGHTS = (0.05, 0.11)  # m in base_link, of what stands on the table
+HEIGHTS = (-0.07, -0.01)  # m, of what stands on the table, from the lowest place of gripper_link
 WRIST_CANDIDATES = 1 + len(HEIGHTS)  # start, and start as if all lay at a height
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
@@ -119,7 +119,7 @@ class Projector:
             return
         matrix, (there,), (turned,) = self.cameras.wrist.matrix, *self.cameras.wrist_pose(source[None])
         here, turns = self.cameras.wrist_pose(poses)
-        for height in HEIGHTS:
+        for height in self.cameras.lowest + np.array(HEIGHTS):
             at += 3
             shift = np.zeros((len(poses), 3, 3))
             drop = np.minimum(height - here[:, 2], -0.02)  # the camera stays above what it looks at

@@ -19,8 +19,9 @@ from ws_rollouts.task import Task
 from ws_world_model.calibration import Calibration
 from ws_world_model.networks import blocks, shares
 
-_ABOVE = 0.27  # m in base_link, about where the wrist camera is: the next plane shifts the picture by so much more
-PLANES = tuple(round(_ABOVE - 1.0 / (1.0 / (_ABOVE + 0.04) + 0.84 * k), 3) for k in range(8))  # m, the table first
+PLANES = 8
+_TOP = 0.04  # m of the highest plane over the lowest place of gripper_link: what stands there is hardly taller
+_ABOVE = 0.15  # m, about where the wrist camera is over that place
 CELLS = 144  # of a plane's side
 SOURCES = 4  # start and memory, side and wrist
 PATCH = 16  # cells of the square around the tool that the core looks at
@@ -30,11 +31,21 @@ _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _EACH = SOURCES + 4 * (3 + 1)  # numbers for a block of 2x2 cells of a plane: shares; each cell's colour and opacity
 
 
+def levels(task: Task) -> np.ndarray:
+    """Heights of the planes in base_link, (PLANES,) m from the table upwards.
+
+    From each to the next the wrist camera's picture shifts by as much more: they are evenly spaced in 1 / distance.
+    """
+    lens = task.workspace_low[2] + _ABOVE
+    return lens - 1.0 / np.linspace(1.0 / (lens - task.table), 1.0 / (_ABOVE - _TOP), PLANES)
+
+
 class TableMap:
     """Where the map's cells are, and how cameras see them; cell (row, column) is (x, y) in base_link."""
 
     def __init__(self, calibration: Calibration, task: Task):
         self._cameras = calibration
+        self.heights = levels(task)
         ahead = calibration.wrist_offset
         low = np.array(task.workspace_low[:2]) + ahead - _MARGIN
         high = np.array(task.workspace_high[:2]) + ahead + _MARGIN
@@ -55,8 +66,8 @@ class TableMap:
                    (memory["wrist"], wrist.matrix, here[1], turned[1], views != "side" and remember),
                    (start["side"], side.matrix, side.position, side.rotation, views != "wrist"),
                    (memory["side"], side.matrix, side.position, side.rotation, views != "wrist" and remember)]
-        out = np.zeros((CELLS, CELLS, 3 * SOURCES * len(PLANES)), np.uint8)
-        for d, height in enumerate(PLANES):
+        out = np.zeros((CELLS, CELLS, 3 * SOURCES * PLANES), np.uint8)
+        for d, height in enumerate(self.heights):
             # column and row of the map -> a point of base_link on this plane
             place = np.array([[0, self.step[0], self.low[0]], [self.step[1], 0, self.low[1]], [0, 0, height],
                               [0, 0, 1.0]])
@@ -77,10 +88,9 @@ class TableMap:
         first = torch.from_numpy(self._on_map(here).astype(np.float32))
         rays = self._rays @ torch.from_numpy(turned[:, [1, 0, 2]].astype(np.float32)).transpose(1, 2)
         slope = rays[..., :2] / rays[..., 2:].clamp(max=-0.1) * torch.from_numpy(self._scale[::-1].astype(np.float32))
-        drop = (torch.tensor(PLANES)[:, None] - torch.from_numpy(here[:, 2].astype(np.float32))).clamp(max=-0.02)
+        drop = torch.from_numpy((self.heights[:, None] - here[:, 2]).astype(np.float32)).clamp(max=-0.02)
         return torch.addcmul(first.view(count[0], 1, count[1], 1, 2), slope.view(count[0], 1, count[1], -1, 2),
-                             drop.view(len(PLANES), *count).transpose(0, 1).contiguous()[..., None, None])
-
+                             drop.view(PLANES, *count).transpose(0, 1).contiguous()[..., None, None])
 
     def around(self, positions: np.ndarray) -> Tensor:
         """The squares around tool positions (B, N, 3) as (B, N PATCH, PATCH, 2) for grid_sample, column first."""
@@ -100,7 +110,7 @@ class Completion(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (32, 48, 64)):
         super().__init__()
         a, b, c = widths
-        self.enter = nn.Conv2d(4 * 3 * SOURCES * len(PLANES), a, 1)
+        self.enter = nn.Conv2d(4 * 3 * SOURCES * PLANES, a, 1)
         self.first = nn.Conv2d(a, a, 3, 1, 1)
         self.down1 = nn.Conv2d(a, b, 3, 2, 1)
         self.mid = nn.Conv2d(b, b, 3, 1, 1)
@@ -112,7 +122,7 @@ class Completion(nn.Module):
         self.out1 = nn.Conv2d(b, b, 3, 1, 1)
         self.up2 = nn.Conv2d(b, a, 1)
         self.out2 = nn.Conv2d(a, a, 3, 1, 1)
-        self.leave = nn.Conv2d(a, _EACH * len(PLANES), 1)
+        self.leave = nn.Conv2d(a, _EACH * PLANES, 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, laid: Tensor) -> Tensor:
@@ -134,9 +144,9 @@ class Completion(nn.Module):
     @staticmethod
     def _compose(known: Tensor, out: Tensor) -> Tensor:
         """Sources (B, 4 3 SOURCES PLANES, G/2, G/2) about 0, mixed by what the network says of each block of cells."""
-        out = out.unflatten(1, (len(PLANES), _EACH))
+        out = out.unflatten(1, (PLANES, _EACH))
         share = shares(out[:, :, :SOURCES], dim=2)
-        seen = known.unflatten(1, (4, len(PLANES), SOURCES, 3))
+        seen = known.unflatten(1, (4, PLANES, SOURCES, 3))
         mixed = (seen * share[:, None, :, :, None]).sum(3) + 0.5  # (B, 4, PLANES, 3, G/2, G/2)
         drawn = out[:, :, SOURCES:].unflatten(2, (4, 4))  # colour and opacity, then cells
         colour = mixed.permute(0, 2, 3, 1, 4, 5) + drawn[:, :, :3]
@@ -149,11 +159,11 @@ def look(planes: Tensor, grids: Tensor, size: int) -> Tensor:
     """The map (B, PLANES, 4, G, G) from M poses each (B, PLANES, M, S^2, 2): (B M, 3, S, S), from the table upwards."""
     batch, _, count = grids.shape[:3]
     # all poses of a start in one grid: each plane is read, and its gradient made, once
-    wide = grids.view(batch * len(PLANES), count * size, size, 2)
+    wide = grids.view(batch * PLANES, count * size, size, 2)
     seen = F.grid_sample(planes.flatten(0, 1), wide, padding_mode="border", align_corners=True)
-    seen = seen.view(batch, len(PLANES), 4, count, size, size)
+    seen = seen.view(batch, PLANES, 4, count, size, size)
     picture = seen[:, 0, :3]
-    for d in range(1, len(PLANES)):
+    for d in range(1, PLANES):
         picture = torch.lerp(picture, seen[:, d, :3], seen[:, d, 3:])
     return picture.transpose(1, 2).flatten(0, 1)
 

@@ -261,7 +261,7 @@ def test_reset_jitter_is_seeded_and_stays_around_the_reset_place(bench, kinemati
 
 
 def test_gripper_commands_are_clipped_and_checked(bench):
-    b = bench()
+    b = bench(gripper_interval=0.0)
     b.relay.on_gripper_command(0.25, b.now)
     assert b.tick().gripper == pytest.approx(25.0)
     for bad in (np.nan, np.inf):
@@ -269,3 +269,39 @@ def test_gripper_commands_are_clipped_and_checked(bench):
     assert b.tick().gripper == pytest.approx(25.0)
     b.relay.on_gripper_command(7.0, b.now)
     assert b.tick().gripper == 100.0
+
+
+def test_a_gripper_that_is_told_to_switch_all_the_time_switches_no_oftener_than_it_may(bench):
+    b = bench(gripper_interval=0.6)
+    for step in range(40):
+        b.relay.on_gripper_command(step % 2, b.now)
+        b.run(0.1, SIDE)
+    targets = np.array([target.gripper for _, target in b.targets])
+    times = np.array([time for time, _ in b.targets])[1:][np.diff(targets) != 0]
+    assert len(times) >= 3 and np.diff(times).min() >= 0.6 - 1e-6
+
+
+def test_the_newest_gripper_command_is_followed_when_it_may_be(bench):
+    b = bench(gripper_interval=0.6)
+    b.relay.on_gripper_command(1.0, b.now)
+    assert b.tick().gripper == 100.0, "the first at once"
+    for opening in (0.0, 0.5, 0.25):
+        b.relay.on_gripper_command(opening, b.now)
+        b.run(0.1, SIDE)
+    assert b.targets[-1][1].gripper == 100.0
+    b.run(0.5, SIDE)
+    assert b.targets[-1][1].gripper == pytest.approx(25.0)
+    b.relay.on_gripper_command(0.0, b.now)
+    b.relay.on_gripper_command(0.25, b.now)
+    b.run(1.0, SIDE)
+    assert b.targets[-1][1].gripper == pytest.approx(25.0), "taken back in time"
+
+
+def test_a_gripper_command_that_waits_is_dropped_by_a_hold(bench):
+    b = bench(gripper_interval=0.6)
+    b.relay.on_gripper_command(1.0, b.now)
+    b.run(0.1, SIDE)
+    b.relay.on_gripper_command(0.0, b.now)
+    b.relay.hold("operator")
+    b.run(1.0)
+    assert b.targets[-1][1].gripper == 100.0

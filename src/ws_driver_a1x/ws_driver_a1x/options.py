@@ -52,6 +52,8 @@ class RelayOptions:
     joint_jerk: float = option(30.0, "of joint moves: reset and hold", unit="rad/s3", low=1.0, high=500.0)
     speed_cap: tuple[float, ...] = option((1.5, 1.5, 1.5, 2.0, 2.0, 2.0), "sent with each target; never zero",
                                           unit="rad/s", low=0.1, high=3.0)
+    gripper_interval: float = option(0.6, "least time between two changes of the gripper's target; the newest command "
+                                     "waits for it", unit="s", low=0.0, high=5.0)
     reset_speed: float = option(0.6, "of each joint on the way to the reset joints", unit="rad/s", low=0.05, high=0.8)
     reset_tolerance: float = option(0.03, "measured distance of each joint at which a reset is done", unit="rad",
                                     low=0.005, high=0.1)

@@ -67,7 +67,8 @@ class Relay:
         self._same_frames = 0
         self._lag_since = self._reset_since = math.inf
         self._opening = task.gripper_opening
-        self._gripper_target = task.gripper_opening
+        self._gripper_target = self._gripper_wanted = task.gripper_opening
+        self._gripper_time = -math.inf  # of the target's last change
         margin = math.radians(options.measured_margin)
         self._measured_range = self.kinematics.lower - margin, self.kinematics.upper + margin
 
@@ -118,12 +119,12 @@ class Relay:
             self.accepted += 1
 
     def on_gripper_command(self, opening: float, now: float) -> None:
-        """Wanted opening, 0 closed .. 1 open; taken only while commands are."""
+        """Wanted opening, 0 closed .. 1 open; taken only while commands are, and at most every `gripper_interval`."""
         self._now = max(self._now, now)
         if not math.isfinite(opening) or self.mode not in (ACTIVE, HOLD) or self._held:
             self.rejected += 1
         else:
-            self._gripper_target = min(1.0, max(0.0, float(opening)))
+            self._gripper_wanted = min(1.0, max(0.0, float(opening)))
 
     # Requests
 
@@ -135,7 +136,7 @@ class Relay:
             raise Refused("no fresh arm feedback")
         self._held = ""
         if self.mode == LOCKED:
-            self._gripper_target = self._opening
+            self._gripper_target = self._gripper_wanted = self._opening
             self._latch(self._now)
             self._activate(self._now)
 
@@ -157,7 +158,7 @@ class Relay:
         if not self._latched:
             self._latch(self._now)
         self._motion.go_to_joints(joints, [self.options.reset_speed] * 6, self.options.floor)
-        self._gripper_target = self.task.gripper_opening
+        self._gripper_wanted = self.task.gripper_opening
         self.mode, self.reason = RESETTING, "moving to the reset joints"
         self._reset_since = self._now
 
@@ -187,6 +188,7 @@ class Relay:
         if self._held:
             self.reason = self._held  # what came between is over
         self._watch(now)
+        self._switch_gripper(now)
         position = self._motion.advance(duration)
         return Target(position.copy(), np.array(self.options.speed_cap), 100.0 * self._gripper_target)
 
@@ -241,12 +243,17 @@ class Relay:
         elif now - self._reset_since > self.options.reset_timeout:
             self._hold("reset took too long")
 
+    def _switch_gripper(self, now: float) -> None:
+        if self._gripper_wanted != self._gripper_target and now - self._gripper_time >= self.options.gripper_interval:
+            self._gripper_target, self._gripper_time = self._gripper_wanted, now
+
     def _activate(self, now: float) -> None:
         self.mode, self.reason, self._command_time = ACTIVE, "", now
 
     def _hold(self, reason: str) -> None:
         if self.mode != HOLD:
             self.mode = HOLD
+            self._gripper_wanted = self._gripper_target  # what still waits is over
             self._latch(self._now)
         self.reason = reason
 

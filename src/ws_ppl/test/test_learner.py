@@ -8,8 +8,10 @@ from ws_policy.weights import WeightsError
 from ws_ppl import checkpoint
 from ws_ppl.cloning import clone
 from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.replay import Replay
 from ws_ppl.sac import Sac, SacOptions
-from ws_rollouts.episode import DEMONSTRATION
+from ws_rollouts.episode import DEMONSTRATION, STATE
+from ws_rollouts.task import load_task
 
 SMALL = NetworkOptions(channels=8, features=16, hidden=32)
 OPTIONS = LearnerOptions(
@@ -68,9 +70,6 @@ def test_values_stay_within_the_bounds_of_the_return_and_imitation_is_learned(ta
 
 
 def test_learned_gripper_has_a_head_that_learns(task, make_learner, make_episode):
-    from ws_ppl.replay import Replay
-    from ws_rollouts.task import load_task
-
     task = load_task(task.name, {"gripper": "learned"})
     agent = Sac(task, SacOptions(bf16="off"), SMALL)
     replay = Replay(task, 100)
@@ -79,6 +78,26 @@ def test_learned_gripper_has_a_head_that_learns(task, make_learner, make_episode
     replay.add(episode)
     losses = [agent.update(replay.sample({"demo": 32}, 3, 0.97))["bc_loss"] for _ in range(60)]
     assert losses[-1] < losses[0]
+
+
+def test_a_gripper_that_is_switched_costs_and_one_that_is_told_again_does_not(make_episode):
+    """Over failures the values of the classes are their costs."""
+    task = load_task("sorting")
+    agent, replay = Sac(task, SacOptions(bf16="off", gripper_penalty=0.5, learning_rate=1e-2), SMALL), Replay(task, 100)
+    episode = make_episode("r", 20, success=False)
+    episode.state[:, STATE["gripper"]] = task.gripper_opening
+    episode.action[:-1, -1] = [-1.0, 1.0] * 5 + [1.0] * 10
+    replay.add(episode)
+    batch = replay.sample({"online": 32}, 1, 0.9)
+    batch.discount[:] = 0.0  # no bootstrap
+    batch.images[:] = batch.next_images[:] = 0  # which step it is shows nowhere else
+    for _ in range(60):
+        agent.update(batch)
+    with torch.no_grad():
+        encoded = agent.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+        values = agent.policy.gripper(encoded)
+    early, late = batch.state[:, 0] < 9, batch.state[:, 0] > 11
+    assert values[early, 0].max() < -0.3 and values[late, 2].abs().max() < 0.2
 
 
 def test_a_loss_that_is_not_finite_is_an_error(task, make_learner, make_episode):

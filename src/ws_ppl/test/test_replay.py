@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ws_ppl.replay import Replay
-from ws_rollouts.episode import DEMONSTRATION, HUMAN
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE
+from ws_rollouts.task import load_task
 
 
 def test_n_step_returns_stop_at_the_end_and_bootstrap_only_through_a_time_limit(task, make_episode):
@@ -20,6 +21,30 @@ def test_n_step_returns_stop_at_the_end_and_bootstrap_only_through_a_time_limit(
         discount = 0.5 ** (end - start)
         np.testing.assert_allclose(batch.discount, np.where(reaches & success, 0, discount))
         assert set(start) == {0, 1, 2, 3, 4}  # the last observation starts nothing
+
+
+@pytest.mark.parametrize("opening, classes, expected", [
+    (0.6, [0, -1, -1, 0, -1, 1, 1, 0, -1], [0, 1, 0, 0, 0, 1, 0, 0, 1]),
+    (0.6, [1, 1, 0, -1], [0, 0, 0, 1]),  # it is open at the start
+    (0.3, [0, -1, 0, 1], [0, 0, 0, 1]),  # an episode that begins with something in the hand
+])
+def test_only_what_changes_the_held_gripper_class_is_a_switch(make_episode, opening, classes, expected):
+    task = load_task("sorting")
+    episode = make_episode("a", len(classes))
+    episode.state[:, STATE["gripper"]] = opening
+    episode.action[:-1, -1] = classes
+    replay = Replay(task, 100)
+    replay.add(episode)
+    batch = replay.sample({"online": 200}, n_step=1, gamma=0.9)
+    assert batch.switches.tolist() == [bool(expected[int(step)]) for step in batch.state[:, 0]]
+
+
+def test_a_fixed_gripper_switches_never(task, make_episode):
+    replay = Replay(task, 100)
+    episode = make_episode("a", 5)
+    episode.action[:, -1] = -1.0
+    replay.add(episode)
+    assert not replay.sample({"online": 50}, n_step=1, gamma=0.9).switches.any()
 
 
 def test_frames_belong_to_their_states(task, make_episode):

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
 POOLS = ("demo", "online")
+_OPEN = 0.9  # share of the opening from which a gripper counts as open, as in HIL-SERL
 
 
 @dataclass
 class Batch:
     """B transitions. images, next_images (B, S, S, 6) uint8; state, next_state (B, 13); action (B, A);
 
-    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo (B,) bool.
+    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo (B,) bool; switches (B,)
+    bool, whether the action closes a gripper that is open or opens one that is closed.
     """
 
     images: np.ndarray
@@ -29,6 +31,7 @@ class Batch:
     returns: np.ndarray
     discount: np.ndarray
     demo: np.ndarray
+    switches: np.ndarray
 
 
 class Replay:
@@ -40,6 +43,7 @@ class Replay:
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         size = task.image_size + 2 * PAD
+        self._task = task
         self._size = task.image_size
         self.capacity = capacity
         self._frames = np.zeros((capacity, size, size, 3 * len(VIEWS)), np.uint8)
@@ -48,6 +52,7 @@ class Replay:
         self._reward = np.zeros(capacity, np.float32)
         self._last = np.zeros(capacity, np.int64)  # slot of the episode's last observation
         self._terminal = np.zeros(capacity, bool)
+        self._switches = np.zeros(capacity, bool)
         self._free: deque[int] = deque(range(capacity))
         self._rollouts: deque[np.ndarray] = deque()
         self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in POOLS}
@@ -76,6 +81,7 @@ class Replay:
         slots = np.array([self._free.popleft() for _ in range(needed)])
         self._frames[slots] = frames
         self._state[slots], self._action[slots] = episode.state, episode.action
+        self._switches[slots] = gripper_switches(episode, self._task)
         self._reward[slots], self._last[slots] = episode.reward, slots[-1]
         self._terminal[slots] = False
         self._terminal[slots[-1]] = episode.terminated
@@ -116,6 +122,7 @@ class Replay:
             returns=returns,
             discount=np.where(self._terminal[end], 0, power).astype(np.float32),
             demo=demo,
+            switches=self._switches[start],
         )
 
     def _shifted(self, slots: np.ndarray) -> np.ndarray:
@@ -125,3 +132,18 @@ class Replay:
         for row, (slot, (y, x)) in enumerate(zip(slots, shifts, strict=True)):
             out[row] = self._frames[slot, y : y + size, x : x + size]
         return out
+
+
+def gripper_switches(episode: Episode, task: Task) -> np.ndarray:
+    """(T+1,) bool: whether an action's gripper class is another than the one held, which is the last that was not 0.
+
+    At first it is closed where the episode's gripper is noticeably narrower than open.
+    """
+    if task.gripper == "fixed":
+        return np.zeros(len(episode) + 1, bool)
+    wanted = np.sign(np.round(episode.action[:, -1]))
+    opening = float(episode.state[0, STATE["gripper"]][0])
+    told = np.append(1.0 if opening > _OPEN * task.gripper_opening else -1.0, wanted)
+    newest = np.maximum.accumulate(np.where(told != 0, np.arange(len(told)), 0))
+    held = told[newest][:-1]
+    return (wanted != 0) & (wanted != held)

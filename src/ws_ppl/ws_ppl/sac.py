@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ws_node.cpu import bf16_pays
 from ws_node.options import option
-from ws_policy.networks import GRIPPER_CLASSES, Critic, NetworkOptions, Policy
+from ws_policy.networks import Critic, NetworkOptions, Policy
 from ws_ppl.replay import Batch
 from ws_rollouts.task import Task
 
@@ -27,7 +27,7 @@ class SacOptions:
     n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
     temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
-    gripper_penalty: float = option(0.02, "cost of commanding the gripper to move", low=0.0, high=1.0)
+    gripper_penalty: float = option(0.02, "cost of closing an open gripper or opening a closed one", low=0.0, high=1.0)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
 
 
@@ -66,7 +66,7 @@ class Sac:
         Raises FloatingPointError when a loss is not finite.
         """
         encoded, encoded_next = self._encode(batch)
-        data = {k: torch.from_numpy(getattr(batch, k)) for k in ("action", "returns", "discount", "demo")}
+        data = {k: torch.from_numpy(getattr(batch, k)) for k in ("action", "returns", "discount", "demo", "switches")}
         critic_loss, q = self._critic_loss(encoded, encoded_next, data)
         bc_loss = self._bc_loss(encoded, data)
         gripper_loss = self._gripper_loss(encoded, encoded_next, data)
@@ -144,7 +144,7 @@ class Sac:
         with torch.no_grad():
             best = self.policy.gripper(following).argmax(-1, keepdim=True)
             bootstrap = self.gripper_target(following).gather(1, best).squeeze(1)
-            cost = self.options.gripper_penalty * (chosen != GRIPPER_CLASSES.index(0.0))
+            cost = self.options.gripper_penalty * data["switches"]
             target = (data["returns"] - cost + data["discount"] * bootstrap).clamp(low, 1.0)
         return F.mse_loss(self.policy.gripper(encoded).gather(1, chosen[:, None]).squeeze(1), target)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,18 +22,23 @@ def evaluate(runtime, task: Task, episodes: int, seed: int, sample: bool = True,
 
     `runtime` has `act(observation, explore) -> (A,)`: with `sample` it acts as it does on the robot, drawing from its
     distribution (as HIL-SERL evaluates), else by its mean. `progress` is called with (done, successes).
+    When interrupted (SIGINT, which also comes at the end of a run's time) the episodes that are over count.
     """
     env = Env(task, seed)
     lengths, successes, began = [], 0, time.monotonic()
     try:
         for done in range(1, episodes + 1):
             episode = play(env, lambda seen: runtime.act(seen, explore=sample), f"evaluation-{seed}-{done}")
-            successes += episode.success
             lengths.append(len(episode))
+            successes += episode.success
             if progress:
                 progress(done, successes)
+    except KeyboardInterrupt:
+        if not lengths:
+            raise
     finally:
         env.close()
+    episodes = len(lengths)
     low, high = wilson(successes, episodes)
     return {
         "task": task.name,
@@ -88,6 +94,7 @@ def main(args: argparse.Namespace) -> int:
     from ws_policy.weights import WeightsError, load
 
     tune_for_torch()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         if args.episodes < 1:
             raise ValueError(f"episodes = {args.episodes}: must be at least 1")

@@ -81,6 +81,31 @@ def test_the_seed_alone_says_where_things_are(make_twin, name):
     assert np.linalg.norm(at(one, thing) - places[0][thing][0]) > 0.001
 
 
+def test_things_that_slept_move_as_if_they_had_not(make_twin):
+    """Whatever was before a reset, what follows is the same to the last bit."""
+    played = []
+    for rest in (0.0, 1.0):
+        twin = make_twin("sorting")
+        twin.step(rest)
+        away(twin).reset_world(7)
+        twin.data.joint("bun").qvel[:3] = 0.2, 0.1, 0.5
+        twin.step(0.5)
+        played.append(twin.data.qpos.copy())
+    np.testing.assert_array_equal(*played)
+
+
+def test_a_thing_that_sleeps_wakes_when_it_is_touched(make_twin):
+    twin = away(make_twin("sorting"))
+    twin.reset_world(7)
+    twin.step(1.0)
+    before = at(twin, "waffle").copy()
+    put(twin.data, "banana", before + (0, 0, 0.06))
+    twin.step(1.0)
+    assert np.linalg.norm(at(twin, "waffle") - before) > 1e-4
+    twin.step(1.0)
+    assert (twin.data.tree_asleep[1:] >= 0).all(), "and all come to rest again"
+
+
 def test_the_peg_stays_in_a_hand_that_moves(make_twin):
     twin = make_twin("insertion")
     hand = twin.model.body("gripper_link").id

@@ -24,6 +24,8 @@ SUBSTEPS = 2  # physics steps in a tick
 GRIPPER_OPEN = -2.83  # rad, raw motor angle at a stroke of 100 mm; 0 is closed
 FINGER_TRAVEL = 0.05  # m, of each finger
 _MODEL_UNITS = np.array([1.0] * 6 + [FINGER_TRAVEL / GRIPPER_OPEN])  # arm's rad -> model's rad, m of a finger
+_SLEEP = int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+_AWAKE = -1 - mujoco.mjMINAWAKE  # of MjData.tree_asleep, when a thing has just been moved
 LIMIT_MARGIN = np.radians(2.0)  # the firmware keeps this distance to each joint limit
 # xyz, rpy of the wrist camera in gripper_link, as in the URDF: looks along the tool, tilted to the fingertips
 WRIST_CAMERA = ((-0.085, -0.015, 0.064), (0.0, 0.157, 0.0))
@@ -136,8 +138,10 @@ class Twin:
     def command_gripper(self, stroke: float) -> None:
         """Opening 0 closed .. 100 open, mm; held until the next."""
         stroke = float(_checked([stroke], 1, "stroke")[0])
-        self._target[6] = GRIPPER_OPEN * np.clip(stroke, 0.0, 100.0) / 100.0
-        self._tracker.command(self._target, self._speed)
+        wanted = GRIPPER_OPEN * min(max(stroke, 0.0), 100.0) / 100.0
+        if wanted != self._target[6]:
+            self._target[6] = wanted
+            self._tracker.command(self._target, self._speed)
 
     def step(self, duration: float) -> None:
         """Advance by `duration` s, a multiple of `TICK`."""
@@ -207,9 +211,13 @@ class Twin:
             self._cameras.popitem()[1].close()
 
     def _settle(self) -> None:
-        """Forget the solver's warm start, so that what follows depends on the state alone."""
+        """Forget the solver's warm start and who sleeps, so that what follows depends on the state alone."""
         self.data.qacc_warmstart[:] = 0.0
+        self.data.tree_asleep[:] = _AWAKE
+        flags = self.model.opt.enableflags
+        self.model.opt.enableflags &= ~_SLEEP  # else MuJoCo goes on with its list of who was awake before
         mujoco.mj_forward(self.model, self.data)
+        self.model.opt.enableflags = flags
 
 
 def _checked(values, size: int, name: str) -> np.ndarray:

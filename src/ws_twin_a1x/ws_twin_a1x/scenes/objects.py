@@ -33,14 +33,19 @@ def add_thing(spec: mujoco.MjSpec, name: str, mass: float, half, centre=(0, 0, 0
     return thing
 
 
-def add_plate(spec: mujoco.MjSpec, pos) -> mujoco.MjsBody:
-    """A pale plate that stays where it is put; its frame is in the middle of its foot."""
+def add_plate(spec: mujoco.MjSpec, pos, solid: bool = True) -> mujoco.MjsBody:
+    """A pale plate that stays where it is put; its frame is in the middle of its foot. Not `solid`: looks only."""
     plate = spec.worldbody.add_body(name="plate", mocap=True, pos=pos)
     add_mesh(plate, spec, "plate", lathe(_PLATE, 28), (0.78, 0.84, 0.79, 1))
     add_mesh(plate, spec, "rim", lathe(_RIM, 28), (0.60, 0.70, 0.64, 1))
-    half = 0.075
-    add_box(plate, (half, half, PLATE_TOP / 2), (0, 0, PLATE_TOP / 2), (0, 0, 0, 0), touch=True).group = 3
+    if solid:
+        add_slab(plate, 0.075, (0, 0))
     return plate
+
+
+def add_slab(body: mujoco.MjsBody, half: float, middle, foot: float = 0.0) -> None:
+    """What carries the things on a plate: unseen, square, as high as its flat middle; m, x and y of `middle`."""
+    add_box(body, (half, half, PLATE_TOP / 2), (*middle, foot + PLATE_TOP / 2), (0, 0, 0, 0), touch=True).group = 3
 
 
 def put(data: mujoco.MjData, name: str, position, yaw: float = 0.0) -> None:

@@ -88,7 +88,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the evaluation; 0, or 2 with an error that says what is wrong."""
+    """Run the evaluation; 0, 2 with an error that says what is wrong, or 130 when interrupted too early."""
     from ws_node.files import write_atomically
     from ws_policy.runtime import PolicyRuntime
     from ws_policy.weights import WeightsError, load
@@ -103,12 +103,15 @@ def main(args: argparse.Namespace) -> int:
         task = load_task(args.task)
         runtime = PolicyRuntime(task, args.seed)
         runtime.load(load(weights_of(args, task), runtime.architecture))
+        show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
+        sample = not (args.bc or args.deterministic)
+        outcome = evaluate(runtime, task, args.episodes, args.seed, sample, show)
     except (ValueError, OSError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
-    sample = not (args.bc or args.deterministic)
-    outcome = evaluate(runtime, task, args.episodes, args.seed, sample, show)
+    except KeyboardInterrupt:
+        print("interrupted before the first episode was over", file=sys.stderr)
+        return 130
     result = {"policy": "bc" if args.bc else args.weights, **outcome}
     text = json.dumps(result, indent=2)
     print(text)

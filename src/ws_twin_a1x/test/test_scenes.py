@@ -106,6 +106,22 @@ def test_a_thing_that_sleeps_wakes_when_it_is_touched(make_twin):
     assert (twin.data.tree_asleep[1:] >= 0).all(), "and all come to rest again"
 
 
+def test_a_restored_twin_knows_who_slept(make_twin):
+    twin = away(make_twin("sorting"))
+    twin.reset_world(7)
+    twin.step(0.3)
+    put(twin.data, "bun", at(twin, "bun") + (0, 0, 0.01))  # awake; the waffle is not
+    twin.step(0.005)
+    state, played = twin.snapshot(), []
+    for _ in range(2):
+        twin.step(0.3)
+        played.append((twin.data.qpos.copy(), twin.data.tree_asleep.copy()))
+        twin.reset_world(8)
+        twin.restore(state)
+    for first, again in zip(*played, strict=True):
+        np.testing.assert_array_equal(first, again)
+
+
 def test_the_peg_stays_in_a_hand_that_moves(make_twin):
     twin = make_twin("insertion")
     hand = twin.model.body("gripper_link").id

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from ws_node.options import option
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
-from ws_ppl.replay import Replay
+from ws_ppl.replay import Batch, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
+from ws_ppl.schedule import Schedule, ScheduleOptions
+from ws_ppl.selection import Selection, SelectionOptions
 from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task
 
@@ -24,6 +26,9 @@ class LearnerOptions:
     offline_steps: int = option(1000, "updates on the demonstrations before the first weights", low=0, high=1_000_000)
     updates_per_step: float = option(1.5, "most updates per real step after that", low=0.01, high=100.0)
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)
+    synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
+    synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
+    select_every: int = option(200, "updates between two looks at the values for selection", low=1, high=100_000)
     publish_every: int = option(50, "updates between two weights", low=1, high=100_000)
     checkpoint_every: int = option(500, "updates between two checkpoints", low=1, high=1_000_000)
 
@@ -38,14 +43,23 @@ class Learner:
         sac: SacOptions | None = None,
         networks: NetworkOptions | None = None,
         seed: int = 0,
+        schedule: ScheduleOptions | None = None,
+        selection: SelectionOptions | None = None,
     ):
         self.task, self.options = task, options or LearnerOptions()
         self.agent = Sac(task, sac or SacOptions(), networks or NetworkOptions(), seed)
         self.replay = Replay(task, self.options.capacity, seed)
+        self.schedule = Schedule(len(task.action_scale), schedule)
+        self.selection = Selection(selection)
+        capacity = self.options.synthetic_capacity if self.schedule.options.kind != "off" else 1
+        self.synthetic = SyntheticReplay(task, capacity, seed)
+        self.trusted = False  # whether the source of synthetic episodes may be trusted now; set by the caller
+        self.rho = 0.0  # of the last batch
         self.session = uuid.uuid4().hex
         self.learner_step = 0
         self.version = 0
         self.env_steps = 0
+        self.rollouts = 0
         self.demonstrations = 0
         self.episodes: list[str] = []
         self._known: set[str] = set()
@@ -62,7 +76,29 @@ class Learner:
             self.demonstrations += episode.success
         else:
             self.env_steps += len(episode)
+            self.rollouts += 1
         return True
+
+    def add_synthetic(self, episode: Episode) -> bool:
+        """Take an imagined episode once; False when it was there already, or selection does not admit it.
+
+        Raises ValueError when it does not fit.
+        """
+        if episode.episode_id in self._known:
+            return False
+        self._known.add(episode.episode_id)
+        if not self._admits(episode):
+            return False
+        self.synthetic.add(episode)
+        return True
+
+    def _admits(self, episode: Episode) -> bool:
+        if self.selection.options.kind != "paper_literal":
+            return True
+        alone = SyntheticReplay(self.task, len(episode) + 1)
+        alone.add(episode)
+        batch = alone.sample({pool: alone.size(pool) for pool in alone.pools}, 1, 1.0)
+        return self.selection.admits(float(self.agent.values(batch).mean()), episode.success)
 
     @property
     def waiting_for(self) -> str:
@@ -86,15 +122,55 @@ class Learner:
 
     def step(self) -> dict[str, float]:
         """One update; call only when nothing is waited for. Raises FloatingPointError on a loss that is not finite."""
-        half = self.options.batch_size // 2
-        online = half if self.replay.size("online") >= self.options.training_starts else 0
-        counts = {"demo": self.options.batch_size - online, "online": online}
-        sac = self.agent.options
+        self.schedule.gate(self.trusted)
+        if self.learner_step % self.options.select_every == 0:
+            self._look_at_values()
+        online = self.replay.size("online") >= self.options.training_starts
         # critics that have seen demonstrations alone know no bad action: until rollouts come, the actor only imitates
-        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
-        self.metrics = self.agent.update(batch, improve=online > 0)
+        self.metrics = self.agent.update(self._batch(online), improve=online)
+        if online:
+            self.schedule.observe(self.metrics["entropy"])
         self.learner_step += 1
         return self.metrics
+
+    def _batch(self, online: bool) -> Batch:
+        """Half of the real part from each pool, and as much imagined as schedule and selection allow."""
+        size, sac = self.options.batch_size, self.agent.options
+        self.rho = self._rho() if online else 0.0
+        imagined = int(self.rho * size)
+        beside = self.schedule.options.use == "loss_weight"  # then the real part keeps its size
+        real = size if beside else size - imagined
+        counts = {"demo": real - real // 2, "online": real // 2} if online else {"demo": real}
+        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
+        if not imagined:
+            return batch
+        mix = self.selection.mix(self.synthetic.size("positive"), self.synthetic.size("negative"))
+        positives = round(mix.positive * imagined)
+        more = self.synthetic.sample({"positive": positives, "negative": imagined - positives}, sac.n_step, sac.gamma)
+        more.weight[:] = mix.weight
+        if beside:  # mean over real + rho times mean over imagined (WorldSample, eq. 4), as one mean
+            batch.weight *= (real + imagined) / real
+            more.weight *= self.rho * (real + imagined) / imagined
+        return Batch.join([batch, more])
+
+    def _rho(self) -> float:
+        if sum(map(self.synthetic.size, self.synthetic.pools)) < self.options.synthetic_least:
+            return 0.0
+        return self.schedule.rho(self.learner_step, self.rollouts)
+
+    def _look_at_values(self) -> None:
+        """Mean values of real, positive and negative transitions, for the selection."""
+        sac = self.agent.options
+        count = min(256, self.options.batch_size)
+
+        def mean(replay: Replay, pools: tuple[str, ...]) -> float | None:
+            counts = {pool: count // len(pools) for pool in pools if replay.size(pool)}
+            return float(self.agent.values(replay.sample(counts, sac.n_step, sac.gamma)).mean()) if counts else None
+
+        if not any(map(self.synthetic.size, self.synthetic.pools)):
+            return
+        self.selection.observe(mean(self.replay, self.replay.pools), mean(self.synthetic, ("positive",)),
+                               mean(self.synthetic, ("negative",)))
 
     @property
     def publish_due(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -11,14 +11,16 @@ from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
-POOLS = ("demo", "online")
+REAL_POOLS = ("demo", "online")
+SYNTHETIC_POOLS = ("positive", "negative")
 
 
 @dataclass
 class Batch:
     """B transitions. images, next_images (B, S, S, 6) uint8; state, next_state (B, 13); action (B, A);
 
-    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo (B,) bool.
+    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool;
+    weight (B,) of the critics' losses.
     """
 
     images: np.ndarray
@@ -29,6 +31,14 @@ class Batch:
     returns: np.ndarray
     discount: np.ndarray
     demo: np.ndarray
+    real: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def join(cls, parts: list[Batch]) -> Batch:
+        """One batch of several."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class Replay:
@@ -37,6 +47,9 @@ class Replay:
     A demonstration's steps and a human's corrections are in "demo", every step of a rollout is in
     "online" (HIL-SERL: corrections are in both). The oldest rollouts make room, demonstrations stay.
     """
+
+    pools = REAL_POOLS
+    real = True
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         size = task.image_size + 2 * PAD
@@ -50,7 +63,7 @@ class Replay:
         self._terminal = np.zeros(capacity, bool)
         self._free: deque[int] = deque(range(capacity))
         self._rollouts: deque[np.ndarray] = deque()
-        self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in POOLS}
+        self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in self.pools}
         self._next = np.zeros(capacity, np.int64)  # slot of the next observation
         self.rng = np.random.default_rng(seed)
 
@@ -83,17 +96,24 @@ class Replay:
         self._index(episode, slots)
 
     def _index(self, episode: Episode, slots: np.ndarray) -> None:
-        source = episode.source[:-1]
-        taught = episode.success if episode.is_demonstration else True
-        guided = np.isin(source, (DEMONSTRATION, HUMAN)) & taught
-        self._starts["demo"] = np.append(self._starts["demo"], slots[:-1][guided])
-        if not (episode.is_demonstration and episode.success):
-            self._starts["online"] = np.append(self._starts["online"], slots[:-1])
+        for pool, chosen in self._places(episode).items():
+            self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
+        if self._makes_room(episode):
             self._rollouts.append(slots)
+
+    def _places(self, episode: Episode) -> dict[str, np.ndarray]:
+        """Pool -> which of the episode's actions belong to it, (T,) bool."""
+        taught = episode.success if episode.is_demonstration else True
+        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & taught
+        return {"demo": guided, "online": np.full(len(guided), self._makes_room(episode))}
+
+    @staticmethod
+    def _makes_room(episode: Episode) -> bool:
+        return not (episode.is_demonstration and episode.success)
 
     def _evict(self, slots: np.ndarray) -> None:
         self._free.extend(slots)
-        for pool in POOLS:
+        for pool in self.pools:
             self._starts[pool] = np.setdiff1d(self._starts[pool], slots, assume_unique=True)
 
     def sample(self, counts: dict[str, int], n_step: int, gamma: float) -> Batch:
@@ -116,6 +136,8 @@ class Replay:
             returns=returns,
             discount=np.where(self._terminal[end], 0, power).astype(np.float32),
             demo=demo,
+            real=np.full(len(start), self.real),
+            weight=np.ones(len(start), np.float32),
         )
 
     def _shifted(self, slots: np.ndarray) -> np.ndarray:
@@ -125,3 +147,37 @@ class Replay:
         for row, (slot, (y, x)) in enumerate(zip(slots, shifts, strict=True)):
             out[row] = self._frames[slot, y : y + size, x : x + size]
         return out
+
+
+class SyntheticReplay(Replay):
+    """Imagined episodes in two queues: "positive" those labelled success, "negative" the others. The oldest make room."""
+
+    pools = SYNTHETIC_POOLS
+    real = False
+
+    def __init__(self, task: Task, capacity: int, seed: int = 0):
+        super().__init__(task, capacity, seed)
+        self._versions: deque[int] = deque()
+
+    def add(self, episode: Episode) -> None:
+        """As for real ones; the episode's notes name the world model's version. Raises ValueError."""
+        version = int(episode.notes.get("world_model_version", 0))
+        super().add(episode)
+        self._versions.append(version)
+
+    def drop_before(self, version: int) -> None:
+        """Forget what older versions than this imagined."""
+        while self._versions and self._versions[0] < version:
+            self._evict(self._rollouts.popleft())
+
+    def _evict(self, slots: np.ndarray) -> None:
+        self._versions.popleft()
+        super()._evict(slots)
+
+    def _places(self, episode: Episode) -> dict[str, np.ndarray]:
+        all_of_it = np.full(len(episode), True)
+        return {"positive": all_of_it & episode.success, "negative": all_of_it & (not episode.success)}
+
+    @staticmethod
+    def _makes_room(episode: Episode) -> bool:
+        return True

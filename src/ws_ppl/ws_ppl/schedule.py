@@ -14,6 +14,8 @@ class ScheduleOptions:
 
     kind: str = option("linear", "share over entropy; constant: the ablation without a schedule",
                        choices=("linear", "rational", "constant", "off"))
+    use: str = option("batch_share", "rho is a share of the batch, or the weight of a loss beside the real one's",
+                      choices=("batch_share", "loss_weight"))
     rho_max: float = option(0.30, "largest share of synthetic transitions in a batch", low=0.0, high=0.95)
     kappa: float = option(9.0, "steepness of the rational schedule", low=0.0, high=1e3)
     power: float = option(2.0, "exponent of the rational schedule", low=1.0, high=10.0)

@@ -50,7 +50,8 @@ def running(installation, tmp_path):
     yield process, folder
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.wait(timeout=20)
+    process.stdout.close()
 
 
 def test_interrupt_ends_everything_and_leaves_a_summary(running):
@@ -64,6 +65,17 @@ def test_interrupt_ends_everything_and_leaves_a_summary(running):
     assert summary["task"] == "pushing"
     assert summary["success_rate"] is None
     assert (folder / "params" / "policy.yaml").is_file()
+
+
+def test_a_run_whose_reader_has_gone_can_be_ended(running):
+    process, folder = running
+    nodes = all_up(folder)
+    process.stdout.close()
+    os.kill(nodes["learner"], signal.SIGKILL)  # it will be told about, to nobody
+    wait_for(lambda: pids(folder)["learner"] != nodes["learner"], 10.0, "a new learner")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+    assert (folder / "summary.json").is_file()
 
 
 def test_a_killed_node_comes_back(running):

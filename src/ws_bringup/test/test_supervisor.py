@@ -41,6 +41,20 @@ def up(lines) -> int:
     return sum(text == "up" for _, text in lines)
 
 
+def test_a_background_process_gets_only_what_others_leave():
+    async def scenario():
+        lines = []
+        one = supervised(SLEEP, lines, background=True)
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(runner.run([one], stop))
+        await until(lambda: up(lines) == 1)
+        assert os.sched_getscheduler(one.pid) == os.SCHED_IDLE
+        stop.set()
+        await running
+
+    asyncio.run(scenario())
+
+
 def test_a_killed_process_is_started_again():
     async def scenario():
         lines = []

@@ -16,16 +16,17 @@ from ws_node.cpu import tune_for_torch
 from ws_rollouts.task import Task, load_task
 
 
-def evaluate(runtime, task: Task, episodes: int, seed: int, progress=None) -> dict:
-    """Play `episodes` deterministic episodes on scenes drawn from `seed` and summarise them.
+def evaluate(runtime, task: Task, episodes: int, seed: int, sample: bool = True, progress=None) -> dict:
+    """Play `episodes` episodes on scenes drawn from `seed` and summarise them.
 
-    `runtime` has `act(observation, explore) -> (A,)`. `progress` is called with (done, successes).
+    `runtime` has `act(observation, explore) -> (A,)`: with `sample` it acts as it does on the robot, drawing from its
+    distribution (as HIL-SERL evaluates), else by its mean. `progress` is called with (done, successes).
     """
     env = Env(task, seed)
     lengths, successes, began = [], 0, time.monotonic()
     try:
         for done in range(1, episodes + 1):
-            episode = play(env, lambda seen: runtime.act(seen, explore=False), f"evaluation-{seed}-{done}")
+            episode = play(env, lambda seen: runtime.act(seen, explore=sample), f"evaluation-{seed}-{done}")
             successes += episode.success
             lengths.append(len(episode))
             if progress:
@@ -36,6 +37,7 @@ def evaluate(runtime, task: Task, episodes: int, seed: int, progress=None) -> di
     return {
         "task": task.name,
         "seed": seed,
+        "acts": "sampled" if sample else "mean",
         "episodes": episodes,
         "successes": successes,
         "success_rate": successes / episodes,
@@ -67,7 +69,9 @@ def weights_of(args: argparse.Namespace, task: Task) -> bytes:
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options of `worldsample evaluate`."""
     parser.add_argument("--weights", help="policy.safetensors of a run")
-    parser.add_argument("--bc", action="store_true", help="evaluate behaviour cloning of the demonstrations")
+    parser.add_argument("--deterministic", action="store_true", help="act by the mean; without it, as on the robot")
+    parser.add_argument("--bc", action="store_true",
+                        help="evaluate behaviour cloning of the demonstrations; always by the mean, all that it learns")
     parser.add_argument("--bags", help="folder of rollouts, for --bc")
     parser.add_argument("--bc-steps", type=int, default=2000, help="updates of behaviour cloning")
     parser.add_argument("--task", default="pushing")
@@ -96,7 +100,9 @@ def main(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
-    result = {"policy": "bc" if args.bc else args.weights, **evaluate(runtime, task, args.episodes, args.seed, show)}
+    sample = not (args.bc or args.deterministic)
+    outcome = evaluate(runtime, task, args.episodes, args.seed, sample, show)
+    result = {"policy": "bc" if args.bc else args.weights, **outcome}
     text = json.dumps(result, indent=2)
     print(text)
     if args.json:

@@ -45,7 +45,7 @@ class Process:
     environment: dict[str, str] = field(default_factory=dict)
     respawn: bool = True      # start again after any unexpected exit
     required: bool = True     # the whole graph ends when it cannot be kept up
-    niceness: int = 0         # 0 .. 19, lower priority
+    background: bool = False  # gets only what the others leave of the CPU (SCHED_IDLE)
 
     @property
     def full_name(self) -> str:
@@ -139,9 +139,9 @@ def _learning(settings: Settings) -> list[Process]:
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),
         # a full core of its own, but never before the control loop
-        Process("learner", "ws_ppl", "learner", root, parameters=learner, niceness=19),
+        Process("learner", "ws_ppl", "learner", root, parameters=learner, background=True),
         Process("world_model", "ws_world_model", "world_model", root, parameters=world_model, required=False,
-                niceness=19),
+                background=True),
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
     if settings.record:

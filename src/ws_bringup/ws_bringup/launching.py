@@ -67,7 +67,7 @@ def _node(process: Process, settings: Settings) -> Node:
         arguments=list(process.arguments),
         ros_arguments=["--log-level", settings.log_level],
         additional_env=process.environment,
-        prefix=f"nice -n {process.niceness}" if process.niceness else None,
+        prefix="chrt --idle 0" if process.background else None,
         output="both",
         respawn=process.respawn,
         respawn_delay=0.5,

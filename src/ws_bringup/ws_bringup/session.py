@@ -8,14 +8,16 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 from ws_bringup import runner, shared_memory
+from ws_bringup.console import LastingOutput
 from ws_bringup.graph import Process, make_graph
 from ws_bringup.locks import run_locks
 from ws_bringup.metrics import PROGRESS, read_json
 from ws_bringup.progress import View
 from ws_bringup.settings import Settings
-from ws_bringup.summary import BASELINE, CHECKPOINT_WEIGHTS, EVALUATION, write_summary
+from ws_bringup.summary import BASELINE, CHECKPOINT_WEIGHTS, DETERMINISTIC, EVALUATION, write_summary
 from ws_bringup.supervisor import ProcessError, RefusedError
 
 LEAST_FREE = 1 << 30        # bytes of disk to start a run with
@@ -30,9 +32,10 @@ def run(settings: Settings) -> int:
     Raises ValueError, AlreadyRunning or OSError when it cannot start.
     """
     prepare_folder(settings)
+    sys.stdout = LastingOutput(sys.stdout)
     with run_locks(settings):
         shared_memory.clean()  # of a run that was killed
-        for name in (PROGRESS, EVALUATION, BASELINE):
+        for name in (PROGRESS, EVALUATION, DETERMINISTIC, BASELINE):
             (settings.folder / name).unlink(missing_ok=True)
         return asyncio.run(_Session(settings).run())
 
@@ -57,15 +60,20 @@ def time_for_graph(settings: Settings) -> float:
 
 
 def evaluations(settings: Settings) -> list[Process]:
-    """The two processes at the end of a run: the learnt policy, and behaviour cloning on the same demonstrations."""
+    """The processes at the end of a run: the learnt policy as it acts, by its mean, and behaviour cloning."""
     folder = settings.folder
     episodes, seed = str(settings.evaluation_episodes), str(EVALUATION_SEED + settings.seed)
     common = ("evaluate", "--task", settings.task, "--episodes", episodes, "--seed", seed)
-    learnt = (*common, "--weights", str(folder / CHECKPOINT_WEIGHTS), "--json", str(folder / EVALUATION))
-    cloned = (*common, "--bc", "--bags", str(folder / "bags"), "--json", str(folder / BASELINE))
+    learnt = (*common, "--weights", str(folder / CHECKPOINT_WEIGHTS))
+    parts = {
+        EVALUATION: learnt,
+        DETERMINISTIC: (*learnt, "--deterministic"),
+        BASELINE: (*common, "--bc", "--bags", str(folder / "bags")),
+    }
     return [
-        Process(name, "ws_bringup", "worldsample", arguments=arguments, respawn=False, required=False)
-        for name, arguments in (("evaluation", learnt), ("evaluation_bc", cloned))
+        Process(Path(name).stem, "ws_bringup", "worldsample", arguments=(*arguments, "--json", str(folder / name)),
+                respawn=False, required=False)
+        for name, arguments in parts.items()
     ]
 
 
@@ -127,9 +135,10 @@ class _Session:
             await asyncio.sleep(1.0)
 
     def _on_signal(self, name: str) -> None:
-        if not self._stop.is_set():
-            self._say(f"{name}: ending")
+        first = not self._stop.is_set()
         self._stop.set()
+        if first:
+            self._say(f"{name}: ending")
 
 
 def print_summary(settings: Settings, summary: dict) -> None:

@@ -12,6 +12,7 @@ from ws_bringup.settings import Settings
 
 SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
+DETERMINISTIC = "evaluation_mean.json"
 BASELINE = "evaluation_bc.json"
 CHECKPOINT_WEIGHTS = Path("checkpoints", "policy.safetensors")
 
@@ -47,13 +48,15 @@ def write_summary(settings: Settings) -> dict[str, Any]:
     Numbers that nobody measured are null.
     """
     folder = settings.folder
-    evaluation, baseline = read_json(folder / EVALUATION), read_json(folder / BASELINE)
-    summary = summarise(settings, list(read_metrics(folder)), evaluation, baseline)
+    results = (read_json(folder / name) for name in (EVALUATION, DETERMINISTIC, BASELINE))
+    summary = summarise(settings, list(read_metrics(folder)), *results)
     write_json(folder / SUMMARY, summary)
     return summary
 
 
-def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: dict) -> dict[str, Any]:
+def summarise(
+    settings: Settings, rows: list[dict], evaluation: dict, deterministic: dict, baseline: dict
+) -> dict[str, Any]:
     """The summary's content; `rows` are metrics, oldest first, of all sessions of the run."""
     sessions = {row.get("session"): row for row in rows}  # the last row of each
     updates = [r["learner_updates_per_s"] for r in rows if r.get("learner_state") == "online"]
@@ -74,6 +77,7 @@ def summarise(settings: Settings, rows: list[dict], evaluation: dict, baseline: 
         "success_rate": evaluation.get("success_rate"),
         "success_ci": evaluation.get("success_ci"),
         "eval_episodes": evaluation.get("episodes"),
+        "deterministic_success_rate": deterministic.get("success_rate"),
         "bc_success_rate": baseline.get("success_rate"),
         "bc_success_ci": baseline.get("success_ci"),
         "weight_lag_s": max((r["policy_weight_lag_s"] for r in rows if "policy_weight_lag_s" in r), default=None),

@@ -102,7 +102,7 @@ class Supervised:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             limit=1 << 20,
-            preexec_fn=lambda: _in_child(self.process.niceness),
+            preexec_fn=lambda: _in_child(self.process.background),
         )
         self.pid = child.pid
         reader = asyncio.ensure_future(self._forward(child.stdout))
@@ -163,10 +163,10 @@ def _kill_group(pid: int, signal_number: int) -> None:
         os.killpg(pid, signal_number)  # it leads its own session, so its group has its number
 
 
-def _in_child(niceness: int) -> None:
+def _in_child(background: bool) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives a runner that is killed
     # until the node has its own handler an interrupt would only break off its imports, with a traceback; what is
     # lost to that is ended by the SIGTERM that follows
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if niceness:
-        os.nice(niceness)
+    if background:  # whoever controls the arm runs the moment it wakes; a nice value alone makes it wait its turn
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

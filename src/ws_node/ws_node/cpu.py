@@ -25,3 +25,10 @@ def tune_for_torch() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    import torch
+
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

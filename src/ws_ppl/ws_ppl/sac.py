@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_policy.networks import GRIPPER_CLASSES, Critic, NetworkOptions, Policy
 from ws_ppl.replay import Batch
@@ -28,11 +29,6 @@ class SacOptions:
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
     gripper_penalty: float = option(0.02, "cost of commanding the gripper to move", low=0.0, high=1.0)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
-
-
-def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 class Sac:

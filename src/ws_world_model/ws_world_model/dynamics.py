@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_rollouts.episode import STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
@@ -32,11 +33,6 @@ class DynamicsOptions:
     state_weight: float = option(0.3, "weight of the proprioception's loss", low=0.0, high=100.0)
     reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
     learning_rate: float = option(1e-3, "AdamW", low=1e-6, high=1e-1)
-
-
-def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 class KinematicWorldModel(torch.nn.Module):
@@ -119,7 +115,7 @@ class KinematicWorldModel(torch.nn.Module):
         return look(planes, self.table.grids(poses), size)
 
     def _condition(self, hidden: Tensor, poses: np.ndarray) -> Tensor:
-        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses)).clamp(-3, 3)], dim=1)
+        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses))], dim=1)
 
     @torch.no_grad()
     def imagine(self, context: Context, actions: np.ndarray) -> Imagined:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
 from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.scaling import StateScale
 
-_VELOCITY_SCALE, _LAG_SCALE = 0.15, 0.03  # m/s, m: the driver's speed cap and lead limit
+_LAG_SCALE = 0.03  # m, the driver's lead limit
 _KEEPS, _PULLS = 0.68, 0.13  # least squares on 80 rollouts of the twin: 1.7 mm a step off, the arm moves 5.2 mm
 _LOGITS = SIDE_CANDIDATES + WRIST_CANDIDATES + 1  # a share for each candidate, and for the map's view
 _MOST = 5.0  # a share that is no share any more has no gradient: logits stay within +- this
@@ -25,25 +26,6 @@ def blocks(images: Tensor, size: int) -> Tensor:
     return flat.to(dtype) / 255.0 - 0.5
 
 
-class StateScale(nn.Module):
-    """Proprioception (..., 13) to about -1 .. 1 and back."""
-
-    def __init__(self, task: Task):
-        super().__init__()
-        low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
-        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
-        centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
-        scale[STATE["rotation"]] = 0.2
-        scale[STATE["velocity"]], scale[STATE["lag"]] = _VELOCITY_SCALE, _LAG_SCALE
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("high", high, persistent=False)
-
-    def forward(self, state: Tensor) -> Tensor:
-        return (state - self.centre) / self.scale
-
-
 class Core(nn.Module):
     """What happens: proprioception of the next step, a memory of the contact, and whether the task is done.
 
@@ -56,6 +38,8 @@ class Core(nn.Module):
         self.hidden = hidden
         self.translations = len(task.action_scale)
         self.scale = StateScale(task)
+        self.register_buffer("low", torch.tensor(task.workspace_low), persistent=False)
+        self.register_buffer("high", torch.tensor(task.workspace_high), persistent=False)
         self.register_buffer("action_scale", torch.tensor(task.action_scale), persistent=False)
         stride = torch.full((STATE_SIZE,), 0.003)  # m, rad: about what the first guess is off by
         stride[STATE["gripper"]], stride[STATE["velocity"]] = 0.1, 0.03
@@ -102,7 +86,7 @@ class Core(nn.Module):
         target = state[..., STATE["position"]] + state[..., STATE["lag"]]
         step = torch.zeros_like(target)
         step[..., : self.translations] = action[..., : self.translations] * self.action_scale
-        inside = torch.minimum(torch.maximum(target + step, self.scale.low), self.scale.high)
+        inside = torch.minimum(torch.maximum(target + step, self.low), self.high)
         return target, torch.where(step == 0, target, inside)
 
 

@@ -6,12 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
-from ws_rollouts.task import Task
+from ws_rollouts.episode import STATE_SIZE, VIEWS
 
 WINDOW = 3  # frames, the newest first
 _BLOCK = 4  # px, side of the space-to-depth blocks
-_VELOCITY_SCALE, _LAG_SCALE = 0.15, 0.015  # m/s, m: about the largest of the driver
 
 
 def check_image_size(size: int) -> int:
@@ -32,22 +30,6 @@ def to_blocks(images: Tensor) -> Tensor:
     flat = blocks.reshape(n, cells, cells, -1).permute(0, 3, 1, 2)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
     return flat.to(dtype) / 255.0 - 0.5
-
-
-class StateScale(nn.Module):
-    """(B, 13) state -> (B, 13), each about one: position within the task's workspace box, velocity, lag."""
-
-    def __init__(self, task: Task):
-        super().__init__()
-        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
-        low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
-        centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
-        scale[STATE["velocity"]], scale[STATE["lag"]] = _VELOCITY_SCALE, _LAG_SCALE
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
-
-    def forward(self, state: Tensor) -> Tensor:
-        return ((state - self.centre) / self.scale).clamp(-3, 3)
 
 
 class Member(nn.Module):

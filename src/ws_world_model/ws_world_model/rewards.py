@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_world_model.labels import Label, Labeller, LabelOptions
 from ws_world_model.reward_data import DONE, OPEN, WindowStore, checked, frame_labels, near_misses, success_index
-from ws_world_model.reward_network import WINDOW, Member, StateScale, check_image_size, to_blocks
+from ws_world_model.reward_network import WINDOW, Member, check_image_size, to_blocks
+from ws_world_model.scaling import StateScale
 
+_LIMIT = 3.0  # of the scaled state
 _ARCHITECTURE = "three-frame ensemble 1"  # changes when older weights no longer mean the same
 
 
@@ -77,8 +80,7 @@ class RewardModel:
         self._scale = StateScale(task)
         self._optimiser = torch.optim.AdamW(
             self._members.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-        on = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        self._bf16 = on if options.bf16 == "auto" else options.bf16 == "on"
+        self._bf16 = bf16_pays() if options.bf16 == "auto" else options.bf16 == "on"
         self._real = WindowStore(options.capacity, size)
         self._imagined = WindowStore(options.imagined_capacity, size)
         self.updates = 0
@@ -143,7 +145,7 @@ class RewardModel:
         images, state, target, drawn = self._batch()
         with self._autocast():
             blocks = self._jittered(to_blocks(torch.from_numpy(images).flatten(0, 1)))
-            scaled = self._blurred(self._scale(torch.from_numpy(state)))
+            scaled = self._blurred(self._scale(torch.from_numpy(state), _LIMIT))
             logits = torch.cat([
                 member(*member.stem(part).unflatten(0, (-1, WINDOW)).unbind(1), s)
                 for member, part, s in zip(self._members, blocks.chunk(len(self._members)),
@@ -220,7 +222,7 @@ class RewardModel:
         back = [torch.from_numpy(np.searchsorted(seen, np.maximum(rows - age, 0))) for age in range(WINDOW)]
         with self._autocast():
             blocks = to_blocks(torch.from_numpy(images[seen]))
-            scaled = self._scale(torch.from_numpy(state[rows]))
+            scaled = self._scale(torch.from_numpy(state[rows]), _LIMIT)
             logits = []
             for member in self._averaged:
                 features = member.stem(blocks)

@@ -8,33 +8,10 @@ from torch import Tensor, nn
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
 from ws_world_model.flow.options import FlowOptions
+from ws_world_model.scaling import StateScale
 
-# What counts as one in each part of the state; position by the task's box.
-_SCALES = {"rotation": 0.1, "gripper": 1.0, "velocity": 0.15, "lag": 0.015}  # rad, -, m/s, m
 _CHANNELS = 16
 _LIMIT = 5.0  # normalised states beyond it are cut: an imagined arm cannot run away
-
-
-class Scale(nn.Module):
-    """Physical state to about one and back. Buffers only; nothing is learned or saved."""
-
-    def __init__(self, task: Task):
-        super().__init__()
-        low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
-        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
-        centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
-        for name, value in _SCALES.items():
-            scale[STATE[name]] = value
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
-
-    def normalised(self, state: Tensor) -> Tensor:
-        """(..., 13) SI units -> about [-1, 1]."""
-        return ((state - self.centre) / self.scale).clamp(-_LIMIT, _LIMIT)
-
-    def physical(self, state: Tensor) -> Tensor:
-        """(..., 13) normalised -> SI units."""
-        return state * self.scale + self.centre
 
 
 class _Glance(nn.Module):
@@ -63,7 +40,7 @@ class StateHead(nn.Module):
 
     def __init__(self, task: Task, options: FlowOptions):
         super().__init__()
-        self.scale = Scale(task)
+        self.scale = StateScale(task)
         self.glance = _Glance(options)
         self.start = nn.Linear(STATE_SIZE, options.hidden)
         self.step = nn.GRU(task.action_size + STATE_SIZE, options.hidden, batch_first=True)
@@ -76,7 +53,7 @@ class StateHead(nn.Module):
     def forward(self, latents: dict[str, Tensor], state: Tensor, actions: Tensor) -> Tensor:
         """Start's latents (B, C, G, G) and physical state (B, 13), actions (B, F, A) -> (B, F, 13) normalised."""
         prior = self.prior(state, actions)
-        first = torch.tanh(self.start(self.scale.normalised(state)) + self.glance(latents))
+        first = torch.tanh(self.start(self.scale(state)) + self.glance(latents))
         hidden, _ = self.step(torch.cat([actions, prior], dim=-1), first[None])
         return (prior + self.difference(hidden)).clamp(-_LIMIT, _LIMIT)
 
@@ -87,7 +64,7 @@ class StateHead(nn.Module):
         target = ((position + lag)[:, None] + moves.cumsum(dim=1)).clamp(self.low, self.high)
         rest = state[:, None].expand(-1, actions.shape[1], -1)
         parts = [target if name == "position" else rest[..., part] for name, part in STATE.items()]
-        return self.scale.normalised(torch.cat(parts, dim=-1))
+        return self.scale(torch.cat(parts, dim=-1))
 
 
 class RewardHead(nn.Module):

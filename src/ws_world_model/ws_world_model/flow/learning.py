@@ -98,7 +98,7 @@ class Learner:
             latents = self._autoencoders.encode(window_frames(batch, window), self._device)
         past, action, state, age = window_tensors(batch, window, latents, self._device)
         start = {view: past.latents[view][:, -1] for view in VIEWS}
-        normalised = predictor.state.scale.normalised
+        normalised = predictor.state.scale
         led = predictor.state(start, past.state[:, -1], action)
         # the transformer is told the pose that it will be told when imagining, not the true one
         conditions = conditions_of(past, options.history, action, led.detach(), age, normalised)

@@ -133,7 +133,7 @@ class FlowWorldModel:
         net = self._average.module
         start = {view: past.latents[view][:, -1] for view in VIEWS}
         led = net.state(start, past.state[:, -1], actions)
-        conditions = conditions_of(past, self.options.history, actions, led, age, net.state.scale.normalised)
+        conditions = conditions_of(past, self.options.history, actions, led, age, net.state.scale)
         noise = {view: x[:, : actions.shape[1]] for view, x in noise.items()}
         with autocast(self.device):
             latents = sample(net.transformer, past.latents, noise, conditions, self.options.sampler_steps)

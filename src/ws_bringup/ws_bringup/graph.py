@@ -133,7 +133,7 @@ def _learning(settings: Settings) -> list[Process]:
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
     }
-    learner = {**common, **folder, "seed": settings.seed}
+    learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
     world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
     monitor = {**folder, "started": time.time()}
     processes = [

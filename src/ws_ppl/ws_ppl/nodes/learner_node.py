@@ -7,19 +7,24 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 
-from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout
+from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout, WorldModelStatus
 from ws_node.cpu import tune_for_torch
 from ws_node.memory import rss_mib
 from ws_node.options import option
-from ws_node.qos import latched
+from ws_node.qos import alive, latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.networks import NetworkOptions
 from ws_ppl import checkpoint
 from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.modes import MODES, paced
 from ws_ppl.sac import SacOptions
+from ws_ppl.schedule import ScheduleOptions
+from ws_ppl.selection import SelectionOptions
+from ws_ppl.synthetic import VERSIONS, check_synthetic
 from ws_rollouts.bag import BagError, read_episode
 from ws_rollouts.catalog import finished
 from ws_rollouts.task import load_task
@@ -33,6 +38,7 @@ class NodeOptions:
     task: str = option("pushing", "name of the task")
     seed: int = option(0, "of networks, sampling and augmentation", low=0, high=2**31 - 1)
     resume: bool = option(True, "go on from the newest checkpoint")
+    mode: str = option("hil_serl", "which synthetic data is used and how much", choices=MODES)
 
 
 class LearnerNode(Node):
@@ -44,12 +50,16 @@ class LearnerNode(Node):
         if not self._options.run_dir:
             raise ValueError("run_dir = '': must name the folder of the run")
         self._run_dir = Path(self._options.run_dir)
+        schedule, selection = paced(self._options.mode, declare(self, ScheduleOptions, "schedule."),
+                                    declare(self, SelectionOptions, "selection."))
         self._learner = Learner(
             load_task(self._options.task),
             declare(self, LearnerOptions, "learner."),
             declare(self, SacOptions, "sac."),
             declare(self, NetworkOptions, "network."),
             self._options.seed,
+            schedule,
+            selection,
         )
         replay = self._learner.replay
         self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
@@ -62,6 +72,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
         self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
+        self._source = _Source(self) if schedule.kind != "off" else None
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._learner.version:
@@ -75,8 +86,12 @@ class LearnerNode(Node):
         if self._pending:
             self._ingest(self._pending.popleft())
             return True
+        if self._source and self._source.pending:
+            self._ingest_synthetic(self._source.pending.popleft())
+            return True
         if self._learner.waiting_for:
             return False
+        self._learner.trusted = bool(self._source and self._source.trusted)
         try:
             self._learner.step()
         except FloatingPointError as error:
@@ -111,6 +126,20 @@ class LearnerNode(Node):
         except (BagError, ValueError) as error:
             self._rejected.add(uri)
             self.get_logger().warning(f"rollout left out: {error}")
+
+    def _ingest_synthetic(self, uri: str) -> None:
+        """Imagined rollouts are evicted by their maker at any time: one that is gone is no error."""
+        if not Path(uri).is_dir():
+            return
+        learner, source = self._learner, self._source
+        try:
+            episode = read_episode(Path(uri), learner.task)
+            check_synthetic(episode, source.version)
+            source.rejected += not learner.add_synthetic(episode)
+        except (BagError, ValueError) as error:
+            source.rejected += 1
+            self.get_logger().warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
+        learner.synthetic.drop_before(source.version - VERSIONS + 1)
 
     def _publish(self) -> None:
         packet = self._learner.publish()
@@ -152,12 +181,28 @@ class LearnerNode(Node):
             online_transitions=learner.replay.size("online"),
             bags_rejected=len(self._rejected),
             updates_per_s=rate,
+            **self._pacing(),
             replay_mib=learner.replay.mib_when_full,
             rss_mib=rss_mib(),
             **learner.metrics,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
+
+    def _pacing(self) -> dict:
+        """What of the synthetic data is used, as flat numbers."""
+        learner, source = self._learner, self._source
+        if source is None:
+            return {}
+        positive, negative = (learner.synthetic.size(pool) for pool in learner.synthetic.pools)
+        mix, values = learner.selection.mix(positive, negative), learner.selection.values
+        return {
+            "synthetic_transitions": positive + negative, "synthetic_positive": positive,
+            "synthetic_negative": negative, "synthetic_pending": len(source.pending),
+            "synthetic_rejected": source.rejected, "synthetic_trusted": source.trusted, "rho": learner.rho,
+            "entropy_mean": learner.schedule.entropy or 0.0, "positive_share": mix.positive,
+            "selection_weight": mix.weight, **{f"q_{name}": value for name, value in values.items()},
+        }
 
     def _health(self) -> tuple[bytes, str, dict]:
         if self._past:
@@ -169,6 +214,30 @@ class LearnerNode(Node):
         if self._rejected:
             return WARN, f"{len(self._rejected)} rollouts were left out", values
         return OK, self._learner.waiting_for or self._learner.state, values
+
+
+class _Source:
+    """The world model as the learner sees it: its rollouts, its version, and whether it may be trusted now."""
+
+    def __init__(self, node: Node):
+        self.pending: deque[str] = deque()
+        self.version = 0
+        self.rejected = 0
+        self._open = self._alive = False
+        node.create_subscription(Rollout, "rollouts/synthetic", lambda m: self.pending.append(m.uri), latched(1000))
+        told = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
+        node.create_subscription(WorldModelStatus, "world_model/status", self._on_status, alive(), event_callbacks=told)
+
+    @property
+    def trusted(self) -> bool:
+        return self._alive and self._open
+
+    def _on_status(self, message: WorldModelStatus) -> None:
+        self._alive, self._open, self.version = True, message.gate == "open", message.version
+
+    def _on_liveliness(self, event) -> None:
+        if event.alive_count == 0:
+            self._alive = False
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from ws_interfaces.msg import LearnerStatus, Rollout, WorldModelStatus
 from ws_node.conversions import byte_field
 from ws_node.memory import rss_mib
 from ws_node.options import option
-from ws_node.qos import best_effort, latched
+from ws_node.qos import alive, best_effort, latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_rollouts.episode import VIEWS
@@ -53,7 +53,7 @@ class WorldModelNode(Node):
         self._learner_heard = False
         self._worker = self._make_worker() if self._options.mode == "worldsample" else None
         self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, latched(1000))
-        self._status = self.create_publisher(WorldModelStatus, "world_model/status", 10)
+        self._status = self.create_publisher(WorldModelStatus, "world_model/status", alive())
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._worker is None:

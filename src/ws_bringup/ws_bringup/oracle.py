@@ -1,0 +1,51 @@
+"""A perfect world model, in lockstep only: the twin itself carries the counterfactual actions out.
+
+What it gives is what the data flow can give at best; what a learned model gives less is the model's doing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from ws_bringup.lockstep import Env, EnvState
+from ws_bringup.off_expert import carry_out
+from ws_rollouts.episode import VIEWS, Episode
+from ws_rollouts.task import Task
+from ws_world_model.counterfactuals import CounterfactualOptions, Segment, sample_segment
+from ws_world_model.generation import Generator
+from ws_world_model.labels import FAILURE, SUCCESS, Label
+
+
+class Oracle:
+    """Segments, perturbation and bookkeeping are the generator's own; only what follows, and its label, is the truth."""
+
+    version = 1
+    profile = "oracle"
+
+    def __init__(self, env: Env, options: CounterfactualOptions | None = None, seed: int = 0):
+        self.task: Task = env.task
+        self._env, self._options = env, options or CounterfactualOptions()
+        self._generator = Generator(self, None, self._options, seed, session="oracle")
+        self._rng = np.random.default_rng([seed, 4])
+
+    def imagine(self, context, actions):
+        """Not from pixels alone: see `generate`."""
+        raise NotImplementedError("the oracle needs the twin as it was at the start")
+
+    def generate(self, episode: Episode, states: list[EnvState]) -> tuple[list[Episode], Counter[str]]:
+        """Counterfactuals of one segment of an episode that `states` were kept of, one for each action of it."""
+        segment = sample_segment([episode], [], self._options, self._rng)
+        counts: Counter[str] = Counter()
+        made = [self._carry_out(segment, states[segment.start], variant)
+                for variant in self._generator.variants(segment, False, counts) if variant.kind == "perturbed"]
+        counts.update("success" if each.success else "failure" for each in made)
+        return made, counts
+
+    def _carry_out(self, segment: Segment, state: EnvState, variant) -> Episode:
+        case = carry_out(self._env, segment, state, variant.actions)
+        label = Label(SUCCESS, len(case) - 1, 1.0, 1.0) if case.success else Label(FAILURE, -1, 0.0, 0.0)
+        start = segment.episode.frames, segment.episode.state[segment.start][None]
+        frames = {v: np.concatenate([start[0][v][segment.start][None], case.frames[v]]) for v in VIEWS}
+        return self._generator.episode(segment, variant, frames, np.concatenate([start[1], case.state]), label)

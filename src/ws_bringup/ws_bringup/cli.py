@@ -1,4 +1,4 @@
-"""The command line: worldsample run | evaluate | fidelity | doctor."""
+"""The command line: worldsample run | evaluate | experiment | fidelity | doctor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("name", "task", "mode", "minutes", "seed")  # settings with a flag of t
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; exit code 2 for anything that was asked for wrongly."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["evaluate"], ["fidelity"]):  # have their own options; imported late, they load torch and mujoco
+    if words[:1] in (["evaluate"], ["experiment"], ["fidelity"]):  # have their own options; imported late, they load torch and mujoco
         command = importlib.import_module(f"ws_bringup.{words[0]}")
         parser = argparse.ArgumentParser(f"worldsample {words[0]}", description=command.__doc__)
         return command.main(command.arguments(parser).parse_args(words[1:]))

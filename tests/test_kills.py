@@ -105,8 +105,8 @@ def between(messages, start, end):
 def test_operator_in_a_demonstration(probe, graph, kill):
     name = probe.running_episode(60.0, steps=5)
     assert probe.steps.last.source == DEMONSTRATION
-    moment, back = kill("operator")
-    states = between(probe.servo.update(), moment + 0.8, back - 1.1)  # it drives before its first diagnostics
+    moment, _ = kill("operator")
+    states = between(probe.servo.update(), moment + 0.8, moment + 1.3)  # no new one drives so soon
     assert {m.content.mode for m in states} <= {ServoState.MODE_HOLD}, "nobody drives"
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
                                            if m.content.episode_id == name), None), 30.0, "the demonstration's end")

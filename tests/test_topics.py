@@ -64,6 +64,7 @@ def probe(make_graph, make_probe, tmp_path_factory):
     seed_demonstrations(folder)
     probe = make_probe(make_graph(f"namespace:={SPACE}", "use_sim_time:=true", folder=folder), SPACE)
     probe.running_episode(60.0)
+    probe.wait_for(lambda: probe.learner.last, 30.0, "the learner, which starts last: it gets what others leave")
     return probe
 
 

@@ -21,7 +21,7 @@ from ws_rollouts.task import load_task
 
 pytestmark = pytest.mark.timeout(120)
 TASK = load_task("pushing")
-FASTEST = 0.3  # m/s, twice the driver's cap: measured velocities overshoot
+FASTEST = 0.3  # m/s, twice the driver's cap: the arm catches up with a target that waited for it
 
 
 @pytest.fixture(scope="module")
@@ -235,9 +235,10 @@ def test_a_second_source_of_huge_twists_moves_the_arm_no_faster(probe, send, tar
     before, moment = probe.servo.last, time.time()
     send(TwistStamped, "a1x/servo/delta_twist_cmds", lambda: twist(1e9),
          lambda: time.time() > moment + 2.0 and probe.servo.last.clipped > before.clipped + 20, "twists cut short")
-    states = [m.content for m in probe.servo.since(moment)]
-    assert max(np.linalg.norm(s.velocity) for s in states) < FASTEST
-    places = np.array([s.position for s in states])
+    states = probe.servo.since(moment)
+    places, times = np.array([m.content.position for m in states]), np.array([m.sent for m in states])
+    ways = np.linalg.norm(places[10:] - places[:-10], axis=1)  # in about 0.2 s: the arm sways at its target meanwhile
+    assert (ways / (times[10:] - times[:-10])).max() < FASTEST
     assert np.abs(places - np.clip(places, TASK.workspace_low, TASK.workspace_high)).max() < 0.03
     sent = targets.since(moment)
     positions, times = np.array([m.content.position for m in sent]), np.array([m.sent for m in sent])

@@ -20,7 +20,7 @@ from ws_rollouts.writer import BagWriter
 def assert_same(one, other):
     for field in dataclasses.fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        for x, y in zip(a.values(), b.values(), strict=True) if field.name == "frames" else [(a, b)]:
+        for x, y in zip(a.values(), b.values(), strict=True) if field.name in ("frames", "exposed") else [(a, b)]:
             if isinstance(x, np.ndarray):
                 assert x.dtype == y.dtype
                 np.testing.assert_array_equal(x, y, err_msg=field.name)

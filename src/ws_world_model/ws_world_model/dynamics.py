@@ -32,7 +32,7 @@ class DynamicsOptions:
     map_weight: float = option(0.3, "weight of the absolute error of the map's view alone", low=0.0, high=10.0)
     state_weight: float = option(0.3, "weight of the proprioception's loss", low=0.0, high=100.0)
     reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
-    learning_rate: float = option(1e-3, "AdamW", low=1e-6, high=1e-1)
+    learning_rate: float = option(3e-3, "AdamW", low=1e-6, high=1e-1)
 
 
 class KinematicWorldModel(torch.nn.Module):

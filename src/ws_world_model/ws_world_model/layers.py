@@ -121,15 +121,16 @@ def _pairs(laid: Tensor) -> Tensor:
     b, s, _, c = laid.shape
     cut = laid.view(b, s // 2, 2, s // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, s // 2, s // 2, 4 * c)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    return cut.permute(0, 3, 1, 2).to(dtype) / 255.0 - 0.5
+    return cut.permute(0, 3, 1, 2).to(dtype).mul_(1 / 255).sub_(0.5)
 
 
 def look(planes: Tensor, grids: Tensor, size: int) -> Tensor:
     """The map (B, PLANES, 4, G, G) from M poses each (B M, PLANES, S^2, 2): (B M, 3, S, S), from the table upwards."""
-    count = len(grids) // len(planes)
-    each = planes[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 2)
-    seen = F.grid_sample(each, grids.flatten(0, 1)[:, None], padding_mode="border", align_corners=True)
-    seen = seen.view(len(grids), len(PLANES), 4, size, size)
+    batch, count = len(planes), len(grids) // len(planes)
+    # all poses of a start in one grid: each plane is read, and its gradient made, once
+    wide = grids.unflatten(0, (batch, count)).transpose(1, 2).reshape(batch * len(PLANES), count * size, size, 2)
+    seen = F.grid_sample(planes.flatten(0, 1), wide, padding_mode="border", align_corners=True)
+    seen = seen.view(batch, len(PLANES), 4, count, size, size).permute(0, 3, 1, 2, 4, 5).flatten(0, 1)
     picture = seen[:, 0, :3]
     for d in range(1, len(PLANES)):
         solid = seen[:, d, 3:]

@@ -23,7 +23,7 @@ def blocks(images: Tensor, size: int) -> Tensor:
     cut = images.view(b, s // size, size, s // size, size, c).permute(0, 1, 3, 2, 4, 5)
     flat = cut.reshape(b, s // size, s // size, size * size * c).permute(0, 3, 1, 2)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    return flat.to(dtype) / 255.0 - 0.5
+    return flat.to(dtype).mul_(1 / 255).sub_(0.5)
 
 
 class Core(nn.Module):
@@ -151,7 +151,7 @@ class Renderer(nn.Module):
         x = x + F.interpolate(self.up2(y), scale_factor=2)
         x = x + self.high(F.silu(x))
         out = F.pixel_shuffle(self.leave(F.silu(x)).float().contiguous(), 2)
-        pixels = candidates[..., :-PLACES].permute(0, 3, 1, 2).contiguous().float() / 255.0  # planes: they vectorise
+        pixels = candidates[..., :-PLACES].permute(0, 3, 1, 2).contiguous().float().mul_(1 / 255)  # planes vectorise
         side = _blend(pixels[:, : 3 * SIDE_CANDIDATES], out[:, :SIDE_CANDIDATES], out[:, -6:-3])
         shown = torch.cat([pixels[:, 3 * SIDE_CANDIDATES :], seen], dim=1)
         wrist = _blend(shown, out[:, SIDE_CANDIDATES:_LOGITS], out[:, -3:])

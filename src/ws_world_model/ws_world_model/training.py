@@ -30,7 +30,7 @@ class TrainerOptions:
     new_share: float = option(0.5, "share of clips from new rollouts", low=0.0, high=1.0)
     demo_share: float = option(0.2, "share of clips from demonstrations; the rest: older rollouts", low=0.0, high=1.0)
     memory_mib: int = option(500, "episodes kept; the oldest rollouts make room", unit="MiB", low=10, high=100_000)
-    average: float = option(0.998, "decay of the running average of the weights", low=0.0, high=0.99999)
+    average: float = option(0.99, "decay of the running average of the weights", low=0.0, high=0.99999)
     warm_up: int = option(100, "steps until the full learning rate", low=0, high=100_000)
 
 

@@ -50,6 +50,8 @@ class NodeOptions:
     seed: int = option(0, "seed of exploration and of the scenes", low=0, high=2**31 - 1)
     rate: float = option(10.0, "control rate", unit="Hz", low=1.0, high=50.0)
     command_period: float = option(0.1, "time that one twist stands for, as the driver's", unit="s", low=0.01, high=1.0)
+    think_time: float = option(0.012, "from a tick to its command, when seeing and acting took less: commands are then "
+                               "evenly spaced however busy the machine is", unit="s", low=0.0, high=0.5)
     explore: bool = option(True, "sample the actor; false takes its mean")
     run_dir: str = option("", "folder of the run, whose finished bags are counted at the start; empty: none")
     joy_timeout: float = option(0.3, "age at which joy counts as hands off", unit="s", low=0.05, high=5.0)
@@ -93,6 +95,7 @@ class PolicyNode(Node):
         self._servo_received = self._servo_active = -np.inf
         self._incoming: PolicyWeights | None = None
         self._weights_received = -np.inf
+        self._ticked = 0.0
         self._weight_lag = 0.0
         self._last: Observation | None = None
         self._source, self._interventions = POLICY, 0
@@ -168,6 +171,7 @@ class PolicyNode(Node):
 
     def _tick(self) -> None:
         now, clock = time.monotonic(), self.get_clock().now().nanoseconds
+        self._ticked = now
         self._poll(now)
         stamps, state, trouble = self._look(now, clock)
         human = self._joystick.action(now)
@@ -229,7 +233,13 @@ class PolicyNode(Node):
             self._machine.end("aborted", "the policy's action is not finite")
         action = np.clip(action, -1.0, 1.0)
         self._interventions += self._source == HUMAN
+        self._wait_for_command()
         self._record(verdict, action, self._output.command(action, self._last))
+
+    def _wait_for_command(self) -> None:
+        left = self._ticked + self._options.think_time - time.monotonic()
+        if left > 0 and not self.get_parameter("use_sim_time").value:
+            time.sleep(left)
 
     def _record(self, verdict: Verdict, action: np.ndarray, stamp: int = 0) -> None:
         self._output.record(

@@ -17,8 +17,8 @@ import yaml
 from ws_bringup.machine import describe_commit, describe_machine
 from ws_node.cpu import tune_for_torch
 
-CURVES = (("success_rate", "success"), ("intervention_rate", "interventions"), ("rho", "rho"), ("entropy", "H"),
-          ("positive_share", "f*"), ("q_real", "Q of real data"))
+CURVES = (("success_rate", "success"), ("intervention_rate", "interventions"), ("rho", "rho"), ("entropy_mean", "H"),
+          ("positive_share", "f*"), ("q_bias", "Q minus Monte-Carlo return"))
 
 
 def read_spec(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ws_world_model.labels import FAILURE, SUCCESS, Label
 
 
 class Oracle:
-    """Segments, perturbation and bookkeeping are the generator's own; only what follows, and its label, is the truth."""
+    """Segments, perturbation and bookkeeping are the generator's; what follows, and its label, are the truth."""
 
     version = 1
     profile = "oracle"

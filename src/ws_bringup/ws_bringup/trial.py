@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ws_bringup.evaluate import evaluate
+from ws_bringup.evaluate import rollouts, summary
 from ws_bringup.lockstep import Env, EnvState, play
 from ws_bringup.oracle import Oracle
 from ws_node.options import build, option
 from ws_policy.networks import NetworkOptions
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
+from ws_ppl.bias import value_bias
 from ws_ppl.learner import Learner, LearnerOptions
 from ws_ppl.modes import MODES, paced
 from ws_ppl.sac import SacOptions
@@ -168,18 +169,19 @@ class Trial:
 
     def _evaluate(self) -> dict[str, Any]:
         learner, options = self._learner, self.cell.options
+        seed = EVALUATION_SEED + self.cell.seed
         kept = torch.get_rng_state()
-        torch.manual_seed(EVALUATION_SEED + self.cell.seed)
-        result = evaluate(self._acting, self._task, options.evaluate_episodes, EVALUATION_SEED + self.cell.seed)
+        torch.manual_seed(seed)
+        played = list(rollouts(self._acting, self._task, options.evaluate_episodes, seed))
         torch.set_rng_state(kept)
         queues = {pool: learner.synthetic.size(pool) for pool in learner.synthetic.pools}
         mix = learner.selection.mix(*queues.values())
         return {
             "real_steps": learner.env_steps, "learner_steps": learner.learner_step,
-            "cpu_minutes": (time.process_time() - self._spent) / 60, "success_rate": result["success_rate"],
-            "success_ci": result["success_ci"], "length_mean": result["length_mean"],
+            "cpu_minutes": (time.process_time() - self._spent) / 60, **summary(played),
+            **value_bias(learner.agent, played),
             "intervention_rate": float(np.mean(self._interventions[-20:])) if self._interventions else None,
-            "rho": learner.rho, "entropy": learner.schedule.entropy, "positive_share": mix.positive,
+            "rho": learner.rho, "entropy_mean": learner.schedule.entropy, "positive_share": mix.positive,
             "selection_weight": mix.weight, **{f"q_{n}": v for n, v in learner.selection.values.items()},
             **queues, **self._counts, **learner.metrics,
         }

@@ -61,7 +61,7 @@ def test_nothing_in_warm_up(step, episodes):
 
 
 def test_an_entropy_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="entropy = nan"):
+    with pytest.raises(FloatingPointError, match="entropy = nan"):
         Schedule(3).observe(float("nan"))
 
 

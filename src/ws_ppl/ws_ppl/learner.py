@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+import numpy as np
+
 from ws_node.options import option
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
@@ -12,7 +14,7 @@ from ws_ppl.replay import Batch, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
 from ws_ppl.schedule import Schedule, ScheduleOptions
 from ws_ppl.selection import Selection, SelectionOptions
-from ws_rollouts.episode import Episode
+from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 
 
@@ -28,6 +30,7 @@ class LearnerOptions:
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)
     synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
     synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
+    synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
     select_every: int = option(200, "updates between two looks at the values for selection", low=1, high=100_000)
     publish_every: int = option(50, "updates between two weights", low=1, high=100_000)
     checkpoint_every: int = option(500, "updates between two checkpoints", low=1, high=1_000_000)
@@ -53,7 +56,7 @@ class Learner:
         self.selection = Selection(selection)
         capacity = self.options.synthetic_capacity if self.schedule.options.kind != "off" else 1
         self.synthetic = SyntheticReplay(task, capacity, seed)
-        self.trusted = False  # whether the source of synthetic episodes may be trusted now; set by the caller
+        self._trusted = False
         self.rho = 0.0  # of the last batch
         self.session = uuid.uuid4().hex
         self.learner_step = 0
@@ -86,19 +89,30 @@ class Learner:
         """
         if episode.episode_id in self._known:
             return False
+        admitted = self._admits(episode)
+        if admitted:
+            self.synthetic.add(episode, self.learner_step)
         self._known.add(episode.episode_id)
-        if not self._admits(episode):
-            return False
-        self.synthetic.add(episode)
-        return True
+        return admitted
 
     def _admits(self, episode: Episode) -> bool:
         if self.selection.options.kind != "paper_literal":
             return True
-        alone = SyntheticReplay(self.task, len(episode) + 1)
-        alone.add(episode)
-        batch = alone.sample({pool: alone.size(pool) for pool in alone.pools}, 1, 1.0)
-        return self.selection.admits(float(self.agent.values(batch).mean()), episode.success)
+        images = np.concatenate([episode.frames[view][:-1] for view in VIEWS], axis=-1)
+        value = self.agent.values(images, episode.state[:-1], episode.action[:-1]).mean()
+        return self.selection.admits(float(value), episode.success)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the source of synthetic episodes may be trusted now; the caller sets it."""
+        return self._trusted
+
+    @trusted.setter
+    def trusted(self, now: bool) -> None:
+        self._trusted = now
+        if not now:  # at once, whether or not there is anything to update with
+            self.schedule.gate(False)
+            self.rho = 0.0
 
     @property
     def waiting_for(self) -> str:
@@ -123,6 +137,7 @@ class Learner:
     def step(self) -> dict[str, float]:
         """One update; call only when nothing is waited for. Raises FloatingPointError on a loss that is not finite."""
         self.schedule.gate(self.trusted)
+        self.synthetic.drop_older(self.learner_step - self.options.synthetic_age)
         if self.learner_step % self.options.select_every == 0:
             self._look_at_values()
         online = self.replay.size("online") >= self.options.training_starts
@@ -160,17 +175,17 @@ class Learner:
 
     def _look_at_values(self) -> None:
         """Mean values of real, positive and negative transitions, for the selection."""
-        sac = self.agent.options
-        count = min(256, self.options.batch_size)
+        if any(map(self.synthetic.size, self.synthetic.pools)):
+            self.selection.observe(self._mean_value(self.replay, self.replay.pools),
+                                   self._mean_value(self.synthetic, ("positive",)),
+                                   self._mean_value(self.synthetic, ("negative",)))
 
-        def mean(replay: Replay, pools: tuple[str, ...]) -> float | None:
-            counts = {pool: count // len(pools) for pool in pools if replay.size(pool)}
-            return float(self.agent.values(replay.sample(counts, sac.n_step, sac.gamma)).mean()) if counts else None
-
-        if not any(map(self.synthetic.size, self.synthetic.pools)):
-            return
-        self.selection.observe(mean(self.replay, self.replay.pools), mean(self.synthetic, ("positive",)),
-                               mean(self.synthetic, ("negative",)))
+    def _mean_value(self, replay: Replay, pools: tuple[str, ...]) -> float | None:
+        counts = {pool: min(256, self.options.batch_size) // len(pools) for pool in pools if replay.size(pool)}
+        if not counts:
+            return None
+        batch = replay.sample(counts, self.agent.options.n_step, self.agent.options.gamma)
+        return float(self.agent.values(batch.images, batch.state, batch.action).mean())
 
     @property
     def publish_due(self) -> bool:

@@ -19,7 +19,9 @@ _CHANGES: dict[str, tuple[dict, dict]] = {
 MODES = tuple(_CHANGES)
 
 
-def paced(mode: str, schedule: ScheduleOptions, selection: SelectionOptions) -> tuple[ScheduleOptions, SelectionOptions]:
+def paced(
+    mode: str, schedule: ScheduleOptions, selection: SelectionOptions
+) -> tuple[ScheduleOptions, SelectionOptions]:
     """The options as a mode wants them. Raises ValueError for an unknown mode."""
     if mode not in _CHANGES:
         raise ValueError(f"mode = {mode!r}: must be one of {', '.join(MODES)}")

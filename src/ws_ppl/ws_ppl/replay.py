@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -48,7 +49,7 @@ class Replay:
     "online" (HIL-SERL: corrections are in both). The oldest rollouts make room, demonstrations stay.
     """
 
-    pools = REAL_POOLS
+    pools: tuple[str, ...] = REAL_POOLS
     real = True
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
@@ -77,15 +78,24 @@ class Replay:
 
     def add(self, episode: Episode) -> None:
         """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
+        slots = self._store(episode)
+        rollout = not (episode.is_demonstration and episode.success)
+        taught = episode.success if episode.is_demonstration else True
+        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & taught
+        for pool, chosen in (("demo", guided), ("online", np.full(len(guided), rollout))):
+            self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
+        if rollout:
+            self._rollouts.append(slots)
+
+    def _store(self, episode: Episode) -> np.ndarray:
+        """Put the episode's observations into free slots, and return these."""
         pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
         frames = np.pad(np.concatenate([episode.frames[view] for view in VIEWS], axis=-1), pad, mode="edge")
         if frames.shape[1:] != self._frames.shape[1:] or episode.action.shape[1:] != self._action.shape[1:]:
             raise ValueError(f"{episode.episode_id}: frames {frames.shape} or actions of another size than this task's")
         needed = len(episode) + 1
         while len(self._free) < needed:
-            if not self._rollouts:
-                raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
-            self._evict(self._rollouts.popleft())
+            self._make_room(needed)
         slots = np.array([self._free.popleft() for _ in range(needed)])
         self._frames[slots] = frames
         self._state[slots], self._action[slots] = episode.state, episode.action
@@ -93,23 +103,12 @@ class Replay:
         self._terminal[slots] = False
         self._terminal[slots[-1]] = episode.terminated
         self._next[slots[:-1]], self._next[slots[-1]] = slots[1:], slots[-1]
-        self._index(episode, slots)
+        return slots
 
-    def _index(self, episode: Episode, slots: np.ndarray) -> None:
-        for pool, chosen in self._places(episode).items():
-            self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
-        if self._makes_room(episode):
-            self._rollouts.append(slots)
-
-    def _places(self, episode: Episode) -> dict[str, np.ndarray]:
-        """Pool -> which of the episode's actions belong to it, (T,) bool."""
-        taught = episode.success if episode.is_demonstration else True
-        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & taught
-        return {"demo": guided, "online": np.full(len(guided), self._makes_room(episode))}
-
-    @staticmethod
-    def _makes_room(episode: Episode) -> bool:
-        return not (episode.is_demonstration and episode.success)
+    def _make_room(self, needed: int) -> None:
+        if not self._rollouts:
+            raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
+        self._evict(self._rollouts.popleft())
 
     def _evict(self, slots: np.ndarray) -> None:
         self._free.extend(slots)
@@ -149,35 +148,51 @@ class Replay:
         return out
 
 
+@dataclass(frozen=True)
+class _Kept:
+    slots: np.ndarray
+    version: int  # of the world model
+    moment: int  # learner step at which it came
+
+
 class SyntheticReplay(Replay):
-    """Imagined episodes in two queues: "positive" those labelled success, "negative" the others. The oldest make room."""
+    """Imagined episodes in two queues: "positive" those labelled success, "negative" the others.
+
+    They share the room, and the longer queue makes room, its oldest first: a flood of one kind leaves the other alone.
+    """
 
     pools = SYNTHETIC_POOLS
     real = False
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         super().__init__(task, capacity, seed)
-        self._versions: deque[int] = deque()
+        self._queues: dict[str, deque[_Kept]] = {pool: deque() for pool in self.pools}
 
-    def add(self, episode: Episode) -> None:
-        """As for real ones; the episode's notes name the world model's version. Raises ValueError."""
-        version = int(episode.notes.get("world_model_version", 0))
-        super().add(episode)
-        self._versions.append(version)
+    def add(self, episode: Episode, moment: int = 0) -> None:
+        """As for real ones; `moment` is the learner step now, for `drop_older`.
 
-    def drop_before(self, version: int) -> None:
+        The episode's notes name the world model's version. Raises ValueError, also for one that has no room at all.
+        """
+        if len(episode) + 1 > self.capacity:
+            raise ValueError(f"{episode.episode_id}: {len(episode)} steps are more than there is room for")
+        version, slots = int(episode.notes.get("world_model_version", 0)), self._store(episode)
+        pool = "positive" if episode.success else "negative"
+        self._starts[pool] = np.append(self._starts[pool], slots[:-1])
+        self._queues[pool].append(_Kept(slots, version, moment))
+
+    def drop_versions(self, before: int) -> None:
         """Forget what older versions than this imagined."""
-        while self._versions and self._versions[0] < version:
-            self._evict(self._rollouts.popleft())
+        self._drop(lambda kept: kept.version < before)
 
-    def _evict(self, slots: np.ndarray) -> None:
-        self._versions.popleft()
-        super()._evict(slots)
+    def drop_older(self, moment: int) -> None:
+        """Forget what came before this learner step."""
+        self._drop(lambda kept: kept.moment < moment)
 
-    def _places(self, episode: Episode) -> dict[str, np.ndarray]:
-        all_of_it = np.full(len(episode), True)
-        return {"positive": all_of_it & episode.success, "negative": all_of_it & (not episode.success)}
+    def _drop(self, stale: Callable[[_Kept], bool]) -> None:
+        for queue in self._queues.values():
+            while queue and stale(queue[0]):
+                self._evict(queue.popleft().slots)
 
-    @staticmethod
-    def _makes_room(episode: Episode) -> bool:
-        return True
+    def _make_room(self, needed: int) -> None:
+        longest = max(self.pools, key=self.size)
+        self._evict(self._queues[longest].popleft().slots)

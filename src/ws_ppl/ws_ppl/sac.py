@@ -92,11 +92,11 @@ class Sac:
         }
 
     @torch.no_grad()
-    def values(self, batch: Batch) -> np.ndarray:
-        """The target critics' least value of each transition, (B,): what selection looks at."""
+    def values(self, images: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """The target critics' least value, (B,), of images (B, S, S, 6), state (B, 13), action (B, A)."""
         with self._autocast():
-            encoded = self.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
-        return self.critic_target(encoded, torch.from_numpy(batch.action)[:, :-1]).amin(0).numpy()
+            encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
+        return self.critic_target(encoded, torch.from_numpy(action)[:, :-1]).amin(0).numpy()
 
     def imitate(self, batch: Batch) -> float:
         """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""

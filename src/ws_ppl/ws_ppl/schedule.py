@@ -1,4 +1,4 @@
-"""How much synthetic data a batch may hold: paced by how sure the policy is, and by whether its source can be trusted."""
+"""How much synthetic data a batch may hold: paced by how sure the policy is, and by trust in its source."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Schedule:
         self._ramp = 0.0  # 0 right after the gate was closed .. 1
 
     def observe(self, entropy: float) -> None:
-        """The actor's mean entropy on one batch of real states. Raises ValueError when it is not finite."""
+        """The actor's mean entropy on one batch of real states. Raises FloatingPointError when it is not finite."""
         if not math.isfinite(entropy):
-            raise ValueError(f"entropy = {entropy}: must be finite")
+            raise FloatingPointError(f"entropy = {entropy}: must be finite")
         decay = self.options.smoothing
         self.entropy = entropy if self.entropy is None else decay * self.entropy + (1.0 - decay) * entropy
 

@@ -1,4 +1,4 @@
-"""Which synthetic data a batch holds: how many imagined successes and failures, so that values keep to the real ones."""
+"""Which synthetic data a batch holds: as many imagined successes as keep its value to the real one."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Selection:
         self.values: dict[str, float] = {}  # real, positive, negative
 
     def observe(self, real: float, positive: float | None, negative: float | None) -> None:
-        """Mean values of new samples; None where there are none. Raises ValueError when one is not finite."""
+        """Mean values of new samples; None where there are none. Raises FloatingPointError when one is not finite."""
         for name, value in (("real", real), ("positive", positive), ("negative", negative)):
             if value is None:
                 continue
             if not math.isfinite(value):
-                raise ValueError(f"value of {name} samples = {value}: must be finite")
+                raise FloatingPointError(f"value of {name} samples = {value}: must be finite")
             decay = self.options.smoothing if name in self.values else 0.0
             self.values[name] = decay * self.values.get(name, 0.0) + (1.0 - decay) * value
 

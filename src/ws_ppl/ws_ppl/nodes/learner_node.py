@@ -139,7 +139,7 @@ class LearnerNode(Node):
         except (BagError, ValueError) as error:
             source.rejected += 1
             self.get_logger().warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
-        learner.synthetic.drop_before(source.version - VERSIONS + 1)
+        learner.synthetic.drop_versions(source.version - VERSIONS + 1)
 
     def _publish(self) -> None:
         packet = self._learner.publish()

@@ -1,4 +1,4 @@
-"""How well, and how fast, the cpu profile learns from a folder of bags: one variant per call, resumable by variant.
+"""How well, and how fast, the cpu profile learns from a folder of bags: one variant per call.
 
     python benchmarks/world_model.py runs/pushing/bags --output benchmarks/results/world_model --cpu-minutes 15
     python benchmarks/world_model.py runs/pushing/bags --data demos --geometry warps=false --seed 1 ...
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -24,11 +25,10 @@ tune_for_torch()
 
 import numpy as np  # noqa: E402  torch and what imports it come after its settings
 
+from ws_bringup.fidelity import read_bags  # noqa: E402
 from ws_bringup.machine import describe_commit, describe_machine  # noqa: E402
 from ws_node.options import build  # noqa: E402
-from ws_rollouts.bag import BagError, read_episode  # noqa: E402
-from ws_rollouts.catalog import finished  # noqa: E402
-from ws_rollouts.task import Task, load_task  # noqa: E402
+from ws_rollouts.task import load_task  # noqa: E402
 from ws_world_model.cases import replay_cases  # noqa: E402
 from ws_world_model.dynamics import DynamicsOptions  # noqa: E402
 from ws_world_model.fidelity import score  # noqa: E402
@@ -44,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     """Train, score, write; 0, or 2 when there is nothing to train on."""
     args = _arguments().parse_args(argv)
     task = load_task(args.task)
-    demos, rollouts = _read(args.bags, task)
+    episodes, reasons = read_bags(args.bags, task) if args.bags.is_dir() else ([], Counter())
+    for reason, count in reasons.most_common():
+        print(f"left out {count}: {reason}", file=sys.stderr)
+    demos = [episode for episode in episodes if episode.is_demonstration]
+    rollouts = [episode for episode in episodes if not episode.is_demonstration]
     held_out, rollouts = rollouts[-args.hold_out :], rollouts[: -args.hold_out]
     rollouts = rollouts[-args.rollouts :] if args.rollouts else rollouts
     demos, rollouts = {"both": (demos, rollouts), "demos": (demos, []), "rollouts": ([], rollouts)}[args.data]
@@ -116,19 +120,6 @@ def generation_speed(model, episodes: list, variants: int = 7, rounds: int = 5) 
         times.append(time.process_time() - began)
     return {"dual_view_frames_per_cpu_second": variants * steps / float(np.median(times)),
             "slowest": variants * steps / max(times), "fastest": variants * steps / min(times), "rounds": rounds}
-
-
-def _read(bags: Path, task: Task) -> tuple[list, list]:
-    """Demonstrations and rollouts, oldest first; what cannot be read is named and left out."""
-    demos, rollouts = [], []
-    for summary in finished(bags)[0]:
-        try:
-            episode = read_episode(Path(summary.uri), task)
-        except BagError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        (demos if episode.is_demonstration else rollouts).append(episode)
-    return demos, rollouts
 
 
 def _pairs(words: list[str]) -> dict:

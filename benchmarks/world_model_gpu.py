@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ import safetensors.numpy
 import torch
 import yaml
 
+from ws_node.files import write_atomically
 from ws_node.options import build
 from ws_rollouts.bag import read_episode
 from ws_rollouts.catalog import finished
@@ -100,6 +100,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "episodes": {"trained_on": len(train), "held_out": len(held_out)}, "training": [], "fidelity": [],
     }
     random = np.random.default_rng(arguments.seed)
+    for path in filter(None, (arguments.output, arguments.weights)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     while model.steps < arguments.steps:
         until = min(model.steps + arguments.every, arguments.steps)
         results["training"].append(_train(model, train, arguments, until, random))
@@ -107,9 +109,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         results["clip"] = _timed(model, held_out[-1])
         if options.device == "cuda":
             results["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        _write(arguments.output, json.dumps(results, indent=1).encode())
+        write_atomically(arguments.output, json.dumps(results, indent=1).encode())
         if arguments.weights:
-            _write(arguments.weights, safetensors.numpy.save(model.tensors(training=True)))
+            write_atomically(arguments.weights, safetensors.numpy.save(model.tensors(training=True)))
         print(_line(results), flush=True)
     return results
 
@@ -156,13 +158,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nan(v) for name, v in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(data)
-    os.replace(beside, path)
 
 
 def _positive(word: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from graph import Graph, free_domain
@@ -17,6 +19,20 @@ def _transport():
         for name in (*PROFILES, RANGE):
             patch.setenv(name, defaults()[name])
         yield
+
+
+@pytest.fixture(scope="session")
+def load_benchmark():
+    """A script of benchmarks/ as a module, by name."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).resolve().parents[1] / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="module")

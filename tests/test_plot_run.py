@@ -1,7 +1,5 @@
 """The picture of a run is drawn from what a run folder holds."""
 
-import importlib.util
-from pathlib import Path
 
 import cv2
 import pytest
@@ -12,12 +10,8 @@ from ws_rollouts.testing import make_episode
 
 
 @pytest.fixture(scope="module")
-def plot_run():
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "plot_run.py"
-    spec = importlib.util.spec_from_file_location("plot_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def plot_run(load_benchmark):
+    return load_benchmark("plot_run")
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The benchmark of the gpu profile, as far as a machine without CUDA can try it: with the test profile."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +10,8 @@ from ws_rollouts.testing import make_episode
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "world_model_gpu.py"
-    spec = importlib.util.spec_from_file_location("world_model_gpu", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def benchmark(load_benchmark):
+    module = load_benchmark("world_model_gpu")
     torch.set_num_threads(1)
     return module
 

@@ -91,9 +91,9 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> int:
     """Run the evaluation; 0, or 2 with an error that says what is wrong."""
+    from ws_node.files import write_atomically
     from ws_policy.runtime import PolicyRuntime
     from ws_policy.weights import WeightsError, load
-    from ws_ppl.checkpoint import write_atomically
 
     tune_for_torch()
     try:

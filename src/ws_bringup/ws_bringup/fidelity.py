@@ -119,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
             files = draw(Path(args.pictures), name, dynamics, cases, report)
             result["reports"][name]["pictures"] = [str(file) for file in files]
     if args.json:
-        from ws_ppl.checkpoint import write_atomically
+        from ws_node.files import write_atomically
 
         write_atomically(Path(args.json), json.dumps(result, indent=2, allow_nan=False).encode())
     return 0
@@ -130,13 +130,13 @@ def load(path: Path, task: Task) -> tuple[Dynamics, Any]:
 
     Raises ValueError or OSError that names the file and what is wrong with it.
     """
-    from ws_world_model.files import load_world_model, read_tensors  # loads torch
+    from ws_world_model.files import read_tensors, world_model_of  # loads torch
     from ws_world_model.rewards import RewardModel
 
     if not path.is_file():
         raise ValueError(f"{path}: no such world-model file")
-    dynamics = load_world_model(path, task)
     tensors, notes = read_tensors(path)
+    dynamics = world_model_of(path, tensors, notes, task)
     if "reward_task" not in notes:  # dynamics alone, as a benchmark writes them
         return dynamics, None
     rewards = RewardModel(task)

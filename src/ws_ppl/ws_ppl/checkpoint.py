@@ -10,6 +10,8 @@ import numpy as np
 import safetensors.numpy
 import torch
 
+from ws_node.files import write_atomically
+from ws_node.optimisers import load_state_arrays, state_arrays
 from ws_policy.weights import WeightsError, arrays, load, metadata
 from ws_ppl.learner import Learner
 
@@ -23,8 +25,7 @@ def save(learner: Learner, folder: Path) -> None:
     tensors = {f"{kind}.{name}": t for kind, m in agent.modules().items() for name, t in arrays(m).items()}
     tensors["log_temperature"] = agent.log_temperature.detach().numpy().copy()
     tensors["rng.torch"] = torch.get_rng_state().numpy()
-    for index, state in agent.optimiser.state_dict()["state"].items():
-        tensors.update({f"optimiser.{index}.{key}": value.numpy().copy() for key, value in state.items()})
+    tensors |= state_arrays(agent.optimiser)
     counts = {
         "learner_step": learner.learner_step,
         "version": learner.version,
@@ -69,36 +70,13 @@ def restore(learner: Learner, tensors: dict[str, np.ndarray], counts: dict) -> N
             prefix = f"{kind}."
             state = {n[len(prefix) :]: torch.from_numpy(t) for n, t in tensors.items() if n.startswith(prefix)}
             module.load_state_dict(state)
-        _restore_optimiser(agent.optimiser, tensors)
+        load_state_arrays(agent.optimiser, tensors)
     except (RuntimeError, KeyError) as error:
         raise WeightsError(f"checkpoint of another architecture: {error}") from error
     agent.log_temperature.data.copy_(torch.from_numpy(tensors["log_temperature"]))
     torch.set_rng_state(torch.from_numpy(tensors["rng.torch"]))
     learner.learner_step, learner.version = counts["learner_step"], counts["version"]
     learner.replay.rng.bit_generator.state = counts["rng"]
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, np.ndarray]) -> None:
-    state = optimiser.state_dict()
-    state["state"] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = torch.from_numpy(tensor)
-    optimiser.load_state_dict(state)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to the disk, then rename: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _link(path: Path, other: Path) -> None:

@@ -32,14 +32,6 @@ def episode(steps=12, **more):
     return made
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def projector():
     return Projector(Calibration(TASK))

@@ -27,14 +27,6 @@ CPU = torch.device("cpu")
 SMALL = dataclasses.replace(TEST, side_size=32, wrist_size=16)  # for what trains
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def episode():
     """A bright bar that the first action pushes to and fro, so that there is something to learn."""

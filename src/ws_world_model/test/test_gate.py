@@ -29,6 +29,7 @@ def test_generation_needs_frames_and_rewards_that_are_good_enough():
         (Quality(24.0, 20.0, 0.94), "AUC 0.940, must be 0.95"),
         (Quality(24.0, 20.0, None), "AUC is not known"),
         (Quality(None, 20.0, 0.97), "PSNR is not known"),
+        (Quality(24.0, 20.0, 0.97, rewards_ready=False), "not learned from enough"),
         (Quality(24.0, 20.0, 0.97, rewards_stopped=True), "calls too many failures successes"),
     ):
         assert gate.generate(quality).state == "closed" and why in gate.generate(quality).reason
@@ -43,12 +44,13 @@ def test_what_is_published_is_finite_and_not_worse_by_more_than_the_tolerance(ca
         assert current is None or not math.isfinite(current) or candidate >= current - tolerance
 
 
-@given(ANY, ANY, AUC, st.booleans(), DB, st.floats(0.5, 1.0))
-def test_an_open_gate_means_that_every_limit_holds(psnr, persistence, auc, stopped, margin, least):
-    verdict = Gate(GateOptions(margin=margin, reward_auc=least)).generate(Quality(psnr, persistence, auc, stopped))
+@given(ANY, ANY, AUC, st.booleans(), st.booleans(), DB, st.floats(0.5, 1.0))
+def test_an_open_gate_means_that_every_limit_holds(psnr, persistence, auc, ready, stopped, margin, least):
+    quality = Quality(psnr, persistence, auc, rewards_ready=ready, rewards_stopped=stopped)
+    verdict = Gate(GateOptions(margin=margin, reward_auc=least)).generate(quality)
     assert verdict.reason and verdict.state == ("open" if verdict.allowed else "closed")
     if verdict.allowed:
-        assert psnr > persistence + margin and auc >= least and not stopped
+        assert psnr > persistence + margin and auc >= least and ready and not stopped
 
 
 @given(DB, DB, st.floats(0.0, 1.0), st.floats(0.0, 5.0))

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ws_node.optimisers import load_state_arrays, state_arrays
 from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_world_model.counterfactuals import CounterfactualOptions, sample_segment
-from ws_world_model.files import WorldModelError, load_world_model, read_tensors, save_world_model
+from ws_world_model.files import WorldModelError, read_tensors, save_world_model, world_model_of
 from ws_world_model.generation import Generator
 from ws_world_model.imagination import CHUNK, Context, Dynamics, Imagined
 from ws_world_model.rewards import RewardModel
@@ -113,8 +114,7 @@ class Apprentice:
         self.trainer.add(episode)
 
     def step(self) -> dict[str, float]:
-        losses = self.trainer.step()
-        return {**losses, "total": self.trainer.live.total(losses)}
+        return self.trainer.step()
 
     def step_rewards(self) -> float:
         return self.rewards.step()
@@ -141,8 +141,7 @@ class Apprentice:
         """Dynamics, reward model and what the trainer needs to go on, in one file."""
         trainer, before = self.trainer, self.version
         tensors = {f"{_LIVE}{n}": t.detach().numpy().copy() for n, t in trainer.live.state_dict().items()}
-        for index, state in trainer.optimiser.state_dict()["state"].items():
-            tensors |= {f"{_OPTIMISER}{index}.{key}": value.numpy().copy() for key, value in state.items()}
+        tensors |= state_arrays(trainer.optimiser, _OPTIMISER)
         trainer.model.version = version
         try:
             save_world_model(trainer.model, self.versions.path(version), {**notes, **self.rewards.metadata()},
@@ -160,13 +159,13 @@ class Apprentice:
         return self.versions.newest(self._load)
 
     def _load(self, path: Path) -> dict[str, str]:
-        kept = load_world_model(path, self.trainer.task)
         tensors, notes = read_tensors(path)
+        kept = world_model_of(path, tensors, notes, self.trainer.task)
         trainer, untouched = self.trainer, self.snapshot()
         try:
             trainer.model.load_state_dict(kept.state_dict())
             trainer.live.load_state_dict(_state(tensors, _LIVE))
-            trainer.optimiser.load_state_dict(_optimiser(trainer.optimiser, tensors))
+            load_state_arrays(trainer.optimiser, tensors, _OPTIMISER)
             trainer.steps = int(notes["steps"])
             json.loads(notes["trained"])
             self.rewards.load(tensors, notes)
@@ -185,11 +184,3 @@ class Apprentice:
 
 def _state(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
     return {n.removeprefix(prefix): torch.from_numpy(t) for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in _state(tensors, _OPTIMISER).items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    return {**optimiser.state_dict(), "state": state}

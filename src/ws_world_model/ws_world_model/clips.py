@@ -56,7 +56,7 @@ class Exposures:
 
 
 class Cutter:
-    """Cuts clips; keeps what it has worked out about an episode."""
+    """Cuts clips of up to `longest` steps, with `drawn` frames of each to be drawn."""
 
     def __init__(self, projector: Projector, table: TableMap, bank: ArmBank, longest: int, drawn: int):
         self._projector, self._table, self._bank = projector, table, bank

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from ws_node.files import write_atomically
 from ws_node.options import build
 from ws_rollouts.task import Task
 from ws_world_model.calibration import CalibrationOptions
@@ -39,15 +39,8 @@ def save_world_model(model: KinematicWorldModel, path: Path, notes: Mapping[str,
         "geometry": json.dumps(dataclasses.asdict(model.projector.options)), **(notes or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(safetensors.numpy.save({**tensors, **model.bank.tensors(), **(more or {})}, metadata=manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    everything = {**tensors, **model.bank.tensors(), **(more or {})}
+    write_atomically(path, safetensors.numpy.save(everything, metadata=manifest))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -75,7 +68,13 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def load_world_model(path: Path, task: Task) -> KinematicWorldModel:
     """The model in a file, for this task. Raises WorldModelError for another task, profile or architecture."""
-    tensors, manifest = read_tensors(Path(path))
+    return world_model_of(path, *read_tensors(Path(path)), task)
+
+
+def world_model_of(
+    path: Path, tensors: Mapping[str, np.ndarray], manifest: Mapping[str, str], task: Task
+) -> KinematicWorldModel:
+    """`load_world_model` from what `read_tensors` found in `path`, for who wants more of the file than the model."""
     for name, expected in (("task", task.name), ("profile", "cpu"), ("image_size", str(task.image_size))):
         if manifest.get(name) != expected:
             raise WorldModelError(f"{path}: {name} is {manifest.get(name)!r}, not {expected!r}")

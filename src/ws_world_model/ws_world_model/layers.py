@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ws_rollouts.task import Task
 from ws_world_model.calibration import Calibration
+from ws_world_model.networks import blocks, shares
 
 PLANES = (-0.04, 0.02, 0.07, 0.11, 0.15)  # m in base_link, the table first
 CELLS = 112  # of a plane's side
@@ -96,8 +97,7 @@ class Completion(nn.Module):
 
     def forward(self, laid: Tensor) -> Tensor:
         """(B, CELLS, CELLS, 3 SOURCES PLANES) uint8 -> (B, PLANES, 4, CELLS, CELLS): colour and opacity in 0 .. 1."""
-        x = _pairs(laid)
-        x = self.enter(x)
+        x = self.enter(blocks(laid, 2))
         x = x + self.first(F.silu(x))
         y = self.down1(F.silu(x))
         y = y + self.mid(F.silu(y))
@@ -110,18 +110,10 @@ class Completion(nn.Module):
         x = x + self.out2(F.silu(x))
         out = F.pixel_shuffle(self.leave(F.silu(x)).float().contiguous(), 2).unflatten(1, (len(PLANES), _EACH))
         seen = laid.permute(0, 3, 1, 2).contiguous().float().div_(255.0).unflatten(1, (len(PLANES), SOURCES, 3))
-        share = torch.softmax(5.0 * torch.tanh(out[:, :, :SOURCES] / 5.0), dim=2)
+        share = shares(out[:, :, :SOURCES], dim=2)
         colour = (seen * share[:, :, :, None]).sum(2) + out[:, :, SOURCES:-1]
         solid = torch.sigmoid(out[:, :, -1:] - 1.0)
         return torch.cat([colour, torch.cat([torch.ones_like(solid[:, :1]), solid[:, 1:]], dim=1)], dim=2)
-
-
-def _pairs(laid: Tensor) -> Tensor:
-    """(B, G, G, C) uint8 -> (B, 4 C, G/2, G/2) channels-last about 0."""
-    b, s, _, c = laid.shape
-    cut = laid.view(b, s // 2, 2, s // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, s // 2, s // 2, 4 * c)
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    return cut.permute(0, 3, 1, 2).to(dtype).mul_(1 / 255).sub_(0.5)
 
 
 def look(planes: Tensor, grids: Tensor, size: int) -> Tensor:

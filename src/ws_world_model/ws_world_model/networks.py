@@ -14,7 +14,7 @@ from ws_world_model.scaling import StateScale
 _LAG_SCALE = 0.03  # m, the driver's lead limit
 _KEEPS, _PULLS = 0.68, 0.13  # least squares on 80 rollouts of the twin: 1.7 mm a step off, the arm moves 5.2 mm
 _LOGITS = SIDE_CANDIDATES + WRIST_CANDIDATES + 1  # a share for each candidate, and for the map's view
-_MOST = 5.0  # a share that is no share any more has no gradient: logits stay within +- this
+_MOST = 5.0  # logits of shares stay within +- this
 
 
 def blocks(images: Tensor, size: int) -> Tensor:
@@ -26,6 +26,11 @@ def blocks(images: Tensor, size: int) -> Tensor:
     return flat.to(dtype).mul_(1 / 255).sub_(0.5)
 
 
+def shares(logits: Tensor, dim: int) -> Tensor:
+    """Softmax along `dim` that never closes: a share that is none any more would have no gradient either."""
+    return torch.softmax(_MOST * torch.tanh(logits / _MOST), dim=dim)
+
+
 class Core(nn.Module):
     """What happens: proprioception of the next step, a memory of the contact, and whether the task is done.
 
@@ -35,7 +40,6 @@ class Core(nn.Module):
 
     def __init__(self, task: Task, hidden: int, channels: int = 32):
         super().__init__()
-        self.hidden = hidden
         self.translations = len(task.action_scale)
         self.scale = StateScale(task)
         self.register_buffer("low", torch.tensor(task.workspace_low), persistent=False)
@@ -160,5 +164,5 @@ class Renderer(nn.Module):
 
 def _blend(candidates: Tensor, logits: Tensor, drawn: Tensor) -> Tensor:
     """Candidates (B, 3 K, S, S), mixed by the softmax of (B, K, S, S), and what is drawn over them (B, 3, S, S)."""
-    share = torch.softmax(_MOST * torch.tanh(logits / _MOST), dim=1)[:, :, None]
+    share = shares(logits, dim=1)[:, :, None]
     return (candidates.unflatten(1, (-1, 3)) * share).sum(1) + drawn

@@ -87,7 +87,7 @@ class Trainer:
             self._bytes -= _bytes(self.rollouts.popitem(last=False)[1])
 
     def step(self) -> dict[str, float]:
-        """One gradient step; the loss terms. Raises FloatingPointError when the loss is not finite."""
+        """One gradient step; the loss terms and their total. Raises FloatingPointError when the loss is not finite."""
         episodes = self._choose()
         batch = self._cutter.cut(episodes, [self._numbers[e.episode_id] for e in episodes], self.rng)
         losses = self.live.losses(batch)
@@ -103,7 +103,7 @@ class Trainer:
         self.optimiser.step()
         self.steps += 1
         self._average()
-        return {name: value.item() for name, value in losses.items()}
+        return {name: value.item() for name, value in {**losses, "total": total}.items()}
 
     def score(self, held_out: list[Episode]) -> Score:
         """Fidelity of the averaged weights on episodes that were not trained on."""

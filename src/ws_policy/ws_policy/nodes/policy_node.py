@@ -96,6 +96,7 @@ class PolicyNode(Node):
         self._incoming: PolicyWeights | None = None
         self._weights_received = -np.inf
         self._ticked = 0.0
+        self._sim_time = self.get_parameter("use_sim_time").value
         self._weight_lag = 0.0
         self._last: Observation | None = None
         self._source, self._interventions = POLICY, 0
@@ -238,7 +239,7 @@ class PolicyNode(Node):
 
     def _wait_for_command(self) -> None:
         left = self._ticked + self._options.think_time - time.monotonic()
-        if left > 0 and not self.get_parameter("use_sim_time").value:
+        if left > 0 and not self._sim_time:
             time.sleep(left)
 
     def _record(self, verdict: Verdict, action: np.ndarray, stamp: int = 0) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ws_bringup import parameters
 from ws_bringup.environment import share, without_shared_memory
 from ws_bringup.settings import Settings
+from ws_ppl.modes import MODES
 
 PARTS = ("robot", "learning", "view")
 CAMERA_PROFILE = "424x240x15"
@@ -134,7 +135,8 @@ def _learning(settings: Settings) -> list[Process]:
         "auto_enable": truth,  # a person enables a real arm
     }
     learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
-    world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
+    mode = MODES[settings.mode]
+    world_model = {**common, **folder, "active": mode.imagines, "worker.paced": mode.paced, "seed": settings.seed}
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),

@@ -14,7 +14,7 @@ from ws_bringup.off_expert import carry_out
 from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_world_model.counterfactuals import CounterfactualOptions, Segment, sample_segment
-from ws_world_model.generation import Generator
+from ws_world_model.generation import Generator, Variant
 from ws_world_model.labels import FAILURE, SUCCESS, Label
 
 
@@ -23,6 +23,7 @@ class Oracle:
 
     version = 1
     profile = "oracle"
+    confidence = 1.0  # as the gate measures it in a learned world model
 
     def __init__(self, env: Env, options: CounterfactualOptions | None = None, seed: int = 0):
         self.task: Task = env.task
@@ -43,9 +44,10 @@ class Oracle:
         counts.update("success" if each.success else "failure" for each in made)
         return made, counts
 
-    def _carry_out(self, segment: Segment, state: EnvState, variant) -> Episode:
+    def _carry_out(self, segment: Segment, state: EnvState, variant: Variant) -> Episode:
         case = carry_out(self._env, segment, state, variant.actions)
         label = Label(SUCCESS, len(case) - 1, 1.0, 1.0) if case.success else Label(FAILURE, -1, 0.0, 0.0)
-        start = segment.episode.frames, segment.episode.state[segment.start][None]
-        frames = {v: np.concatenate([start[0][v][segment.start][None], case.frames[v]]) for v in VIEWS}
-        return self._generator.episode(segment, variant, frames, np.concatenate([start[1], case.state]), label)
+        episode, start = segment.episode, slice(segment.start, segment.start + 1)
+        frames = {view: np.concatenate([episode.frames[view][start], case.frames[view]]) for view in VIEWS}
+        seen = np.concatenate([episode.state[start], case.state])
+        return self._generator.episode(segment, variant, frames, seen, label)

@@ -22,7 +22,7 @@ from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
 from ws_ppl.bias import value_bias
 from ws_ppl.learner import Learner, LearnerOptions
-from ws_ppl.modes import MODES, paced
+from ws_ppl.modes import MODES
 from ws_ppl.sac import SacOptions
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
@@ -39,12 +39,14 @@ class CellOptions:
     """What of a cell is not an option of its parts."""
 
     task: str = option("pushing", "name of the task")
-    mode: str = option("hil_serl", "how to learn", choices=MODES)
+    mode: str = option("hil_serl", "how to learn", choices=tuple(MODES))
     generator: str = option("none", "where synthetic rollouts come from", choices=GENERATORS)
     real_steps: int = option(3000, "real steps", low=1, high=10_000_000)
     evaluate_every: int = option(250, "real steps between evaluations", low=1, high=1_000_000)
     evaluate_episodes: int = option(50, "episodes of each evaluation", low=1, high=100_000)
     segments: int = option(1, "segments that are generated from for each rollout", low=0, high=1000)
+    sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
+                                high=1000)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
     parts = {part: build(kind, values.get(part) or {}, f"{part}.") for part, kind in _PARTS.items()}
     rest = {key: value for key, value in values.items() if key not in _PARTS}
     options = build(CellOptions, rest)
-    parts["schedule"], parts["selection"] = paced(options.mode, parts["schedule"], parts["selection"])
+    parts["schedule"], parts["selection"] = MODES[options.mode].apply(parts["schedule"], parts["selection"])
     return Cell(name, seed, options, **parts)
 
 
@@ -101,7 +103,11 @@ class Trial:
         self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,
                                 cell.selection)
         self._acting = _Acting(self._learner)
-        self._oracle = Oracle(self._env, cell.counterfactuals, cell.seed)
+        paced = MODES[cell.options.mode].paced
+        self._segments = cell.options.sure_segments if paced else cell.options.segments
+        self._learner.schedule.confidence = Oracle.confidence
+        perturbation = cell.counterfactuals.widened(Oracle.confidence) if paced else cell.counterfactuals
+        self._oracle = Oracle(self._env, perturbation, cell.seed)
         self._counts: Counter[str] = Counter()
         self._interventions: list[float] = []
         self._spent = time.process_time()
@@ -123,9 +129,11 @@ class Trial:
             self._env.close()
 
     def _demonstrate(self) -> None:
-        number = 0
-        while self._learner.demonstrations < self._learner.options.demonstrations:
+        number, need = 0, self._learner.options.demonstrations
+        while self._learner.demonstrations < need:
             number += 1
+            if number > 10 * need:
+                raise RuntimeError(f"the operator won {self._learner.demonstrations} of {number - 1} demonstrations")
             self._operator.begin(demonstration=True)
             episode = play(self._env, self._help, f"demonstration-{number:03d}", lambda _, a: (a, DEMONSTRATION))
             if episode.success:
@@ -153,7 +161,7 @@ class Trial:
 
     def _imagine(self, episode: Episode, states: list[EnvState]) -> None:
         self._learner.trusted = True
-        for _ in range(self.cell.options.segments):
+        for _ in range(self._segments):
             made, counts = self._oracle.generate(episode, states)
             self._counts.update(counts)
             for each in made:

@@ -60,6 +60,19 @@ def test_nothing_in_warm_up(step, episodes):
     assert opened("constant", 0.0).rho(step, episodes) == 0.0
 
 
+@given(st.floats(-1, 2), st.floats(-1, 2))
+def test_the_largest_share_grows_with_fidelity_from_the_papers(one, other):
+    low, high = (opened("constant", 0.0, pace="fidelity") for _ in range(2))
+    low.confidence, high.confidence = sorted((one, other))
+    assert 0.30 <= low.rho_max <= high.rho_max <= 0.70
+    assert high.rho(1000, 10) == pytest.approx(high.rho_max)
+    high.gate(False)
+    assert high.rho(1000, 10) == 0.0
+    fixed = opened("constant", 0.0)
+    fixed.confidence = one
+    assert fixed.rho_max == 0.30
+
+
 def test_an_entropy_that_is_no_number_is_refused():
     with pytest.raises(FloatingPointError, match="entropy = nan"):
         Schedule(3).observe(float("nan"))

@@ -10,6 +10,7 @@ import numpy as np
 from ws_node.options import option
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
+from ws_ppl.bias import value_bias
 from ws_ppl.replay import Batch, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
 from ws_ppl.schedule import Schedule, ScheduleOptions
@@ -66,6 +67,8 @@ class Learner:
         self.demonstrations = 0
         self.episodes: list[str] = []
         self._known: set[str] = set()
+        self.refused = 0  # imagined episodes that selection did not admit
+        self.bias: float | None = None  # running mean of what `judge` found
         self.metrics: dict[str, float] = {}
 
     def add(self, episode: Episode) -> bool:
@@ -82,6 +85,17 @@ class Learner:
             self.rollouts += 1
         return True
 
+    def judge(self, episode: Episode) -> None:
+        """Before a new rollout is learned from: by how much the critics over-estimate what it earned.
+
+        Not where a person helped, as the policy alone would have earned something else.
+        """
+        if self.state != "online" or episode.is_demonstration or episode.interventions:
+            return
+        judged = value_bias(self.agent, [episode], seed=self.learner_step)
+        if judged:
+            self.bias = judged["q_bias"] if self.bias is None else 0.9 * self.bias + 0.1 * judged["q_bias"]
+
     def add_synthetic(self, episode: Episode) -> bool:
         """Take an imagined episode once; False when it was there already, or selection does not admit it.
 
@@ -92,6 +106,7 @@ class Learner:
         admitted = self._admits(episode)
         if admitted:
             self.synthetic.add(episode, self.learner_step)
+        self.refused += not admitted
         self._known.add(episode.episode_id)
         return admitted
 

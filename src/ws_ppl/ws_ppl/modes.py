@@ -1,29 +1,35 @@
-"""Modes of learning, from one code base: what each changes in schedule and selection."""
+"""Modes of learning, from one code base: what each changes in the options of the parts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
 
-# mode -> changes of the schedule's and the selection's options
-_CHANGES: dict[str, tuple[dict, dict]] = {
-    "worldsample": ({}, {}),
-    "hil_serl": ({"kind": "off"}, {}),
-    "no_schedule": ({"kind": "constant"}, {}),
-    "no_qsel": ({}, {"kind": "uniform"}),
-    "no_ppl": ({"kind": "constant"}, {"kind": "uniform"}),
-    "paper": ({"use": "loss_weight"}, {"kind": "paper_literal"}),
+
+@dataclass(frozen=True)
+class Mode:
+    """What differs from WorldSample's defaults."""
+
+    schedule: dict[str, str | float] = field(default_factory=dict)
+    selection: dict[str, str] = field(default_factory=dict)
+    imagines: bool = True  # whether a world model is needed
+    paced: bool = False  # whether share and perturbations grow with the world model's fidelity
+
+    def apply(
+        self, schedule: ScheduleOptions, selection: SelectionOptions
+    ) -> tuple[ScheduleOptions, SelectionOptions]:
+        """The options as this mode wants them."""
+        return replace(schedule, **self.schedule), replace(selection, **self.selection)
+
+
+MODES: dict[str, Mode] = {
+    "worldsample": Mode(),
+    "hil_serl": Mode({"kind": "off"}, imagines=False),
+    "no_schedule": Mode({"kind": "constant"}),
+    "no_qsel": Mode(selection={"kind": "uniform"}),
+    "no_ppl": Mode({"kind": "constant"}, {"kind": "uniform"}),
+    "paper": Mode({"use": "loss_weight"}, {"kind": "paper_literal"}),
+    "fidelity_paced": Mode({"pace": "fidelity"}, paced=True),
 }
-MODES = tuple(_CHANGES)
-
-
-def paced(
-    mode: str, schedule: ScheduleOptions, selection: SelectionOptions
-) -> tuple[ScheduleOptions, SelectionOptions]:
-    """The options as a mode wants them. Raises ValueError for an unknown mode."""
-    if mode not in _CHANGES:
-        raise ValueError(f"mode = {mode!r}: must be one of {', '.join(MODES)}")
-    of_schedule, of_selection = _CHANGES[mode]
-    return replace(schedule, **of_schedule), replace(selection, **of_selection)

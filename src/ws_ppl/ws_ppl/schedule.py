@@ -17,6 +17,9 @@ class ScheduleOptions:
     use: str = option("batch_share", "rho is a share of the batch, or the weight of a loss beside the real one's",
                       choices=("batch_share", "loss_weight"))
     rho_max: float = option(0.30, "largest share of synthetic transitions in a batch", low=0.0, high=0.95)
+    pace: str = option("fixed", "rho_max as it is; or growing with the world model's fidelity to sure_rho_max",
+                       choices=("fixed", "fidelity"))
+    sure_rho_max: float = option(0.70, "rho_max where the world model is fully trusted", low=0.0, high=0.95)
     kappa: float = option(9.0, "steepness of the rational schedule", low=0.0, high=1e3)
     power: float = option(2.0, "exponent of the rational schedule", low=1.0, high=10.0)
     warm_up_steps: int = option(500, "learner steps without synthetic data", low=0, high=10_000_000)
@@ -36,6 +39,7 @@ class Schedule:
         self.options = options or ScheduleOptions()
         self._high, self._low = dimensions * math.log(2.0), -dimensions / 2.0
         self.entropy: float | None = None  # running mean
+        self.confidence = 0.0  # in the world model, 0 .. 1; the caller sets it, pace "fidelity" looks at it
         self._ramp = 0.0  # 0 right after the gate was closed .. 1
 
     def observe(self, entropy: float) -> None:
@@ -49,12 +53,20 @@ class Schedule:
         """Tell it for each learner step whether world model and reward model can be trusted now."""
         self._ramp = min(1.0, self._ramp + steps / self.options.ramp_steps) if is_open else 0.0
 
+    @property
+    def rho_max(self) -> float:
+        """The largest share now."""
+        options = self.options
+        if options.pace == "fixed":
+            return options.rho_max
+        return options.rho_max + min(max(self.confidence, 0.0), 1.0) * (options.sure_rho_max - options.rho_max)
+
     def rho(self, learner_step: int, episodes: int) -> float:
         """Share of synthetic transitions now, in 0 .. rho_max."""
         options = self.options
         if options.kind == "off" or learner_step < options.warm_up_steps or episodes < options.warm_up_episodes:
             return 0.0
-        return options.rho_max * self._ramp * self._trust()
+        return self.rho_max * self._ramp * self._trust()
 
     def _trust(self) -> float:
         """1 for a sure policy, falling with its entropy; non-increasing."""

@@ -58,3 +58,20 @@ def test_better_never_closes_it(psnr, persistence, auc, more):
     gate = Gate()
     if gate.generate(Quality(psnr, persistence, auc)).allowed:
         assert gate.generate(Quality(psnr + more, persistence, auc)).allowed
+
+
+@given(ANY, ANY, AUC, st.booleans(), st.one_of(st.none(), st.floats(0.0, 1.0), st.just(math.nan)))
+def test_confidence_is_a_share_and_nothing_while_the_gate_is_closed(psnr, persistence, auc, stopped, errors):
+    gate = Gate()
+    quality = Quality(psnr, persistence, auc, rewards_stopped=stopped, false_positives=errors)
+    assert 0.0 <= gate.confidence(quality) <= 1.0
+    if not gate.generate(quality).allowed:
+        assert gate.confidence(quality) == 0.0
+
+
+def test_confidence_grows_with_frames_and_labels_and_the_worse_counts():
+    gate = Gate()
+    assert gate.confidence(Quality(26.0, 20.0, 0.97, false_positives=0.0)) == 0.5
+    assert gate.confidence(Quality(30.0, 20.0, 0.97, false_positives=0.0)) == 1.0
+    assert gate.confidence(Quality(30.0, 20.0, 0.97, false_positives=0.025)) == 0.75
+    assert gate.confidence(Quality(30.0, 20.0, 0.97)) == 0.0, "labels that were never tried"

@@ -176,8 +176,9 @@ class Apprentice:
         return notes
 
     def generate(
-        self, online: list[Episode], demos: list[Episode], replay_only: bool = False
+        self, online: list[Episode], demos: list[Episode], replay_only: bool = False, confidence: float = 0.0
     ) -> tuple[list[Episode], Mapping[str, int]]:
+        self.generator.options = self.options.widened(confidence)
         generated = self.generator.generate(sample_segment(online, demos, self.options, self._rng), replay_only)
         return generated.episodes, generated.counts
 

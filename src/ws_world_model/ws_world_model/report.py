@@ -26,6 +26,7 @@ def numbers(worker: Worker) -> dict[str, Any]:
         "classifier_loss": worker.losses.get("classifier"),
         "seconds_per_chunk": student.seconds_per_chunk,
         "frames_per_s": student.frames_per_s,
+        "confidence": worker.confidence,
         "synthetic_mib": worker.store.bytes / 2**20,
     }
     return {

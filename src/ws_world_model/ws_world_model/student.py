@@ -70,7 +70,10 @@ class Student(Protocol):
         ...
 
     def generate(
-        self, online: list[Episode], demos: list[Episode], replay_only: bool = False
+        self, online: list[Episode], demos: list[Episode], replay_only: bool = False, confidence: float = 0.0
     ) -> tuple[list[Episode], Mapping[str, int]]:
-        """Labelled synthetic episodes of one segment, and what is to be counted; `replay_only` just calibrates."""
+        """Labelled synthetic episodes of one segment, and what is to be counted; `replay_only` just calibrates.
+
+        With more `confidence`, 0 .. 1, the counterfactuals are further from what was done.
+        """
         ...

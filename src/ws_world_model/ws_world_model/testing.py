@@ -76,7 +76,7 @@ class FakeStudent:
         self.disk[version] = (self.skill, dict(notes))
         self.version = version
 
-    def generate(self, online, demos, replay_only=False):
+    def generate(self, online, demos, replay_only=False, confidence=0.0):
         if replay_only:
             self.replays += 1
             return [], {"replay_right": 1}

@@ -42,6 +42,7 @@ class WorkerOptions:
     demo_pool: int = option(20, "newest demonstrations that segments are taken from", low=1, high=10_000)
     unread: int = option(32, "synthetic rollouts that the learner has not read at which generation waits", low=1,
                          high=1000)
+    paced: bool = option(False, "the truer the world model, the wider the perturbations")
     cpu_share: float = option(1.0, "most of one core that is used", low=0.01, high=1.0)
 
 
@@ -94,7 +95,14 @@ class Worker:
     def quality(self) -> Quality:
         """Of the version in use, as the gate looks at it."""
         psnr, persistence = (self.score.psnr, self.score.persistence_psnr) if self.score else (None, None)
-        return Quality(psnr, persistence, self.reward_auc, self.student.rewards_ready, self.student.rewards_stopped)
+        student = self.student
+        return Quality(psnr, persistence, self.reward_auc, student.rewards_ready, student.rewards_stopped,
+                       student.false_positive_rate)
+
+    @property
+    def confidence(self) -> float:
+        """How far the version in use is trusted beyond what lets the gate open, 0 .. 1."""
+        return self.gate.confidence(self.quality) if self.student.version else 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -301,7 +309,8 @@ class Worker:
             self._pause(BAGS, str(error))
             return
         self._refused.pop(BAGS, None)
-        episodes, counts = self.student.generate(list(self._online), list(self._demos))
+        confidence = self.confidence if self.options.paced else 0.0
+        episodes, counts = self.student.generate(list(self._online), list(self._demos), confidence=confidence)
         self.counts.update(counts)
         self._outbox.extend(episodes)
         self.film = episodes[0] if episodes else self.film

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ws_node.ros import main as run_node
 from ws_policy.networks import NetworkOptions
 from ws_ppl import checkpoint
 from ws_ppl.learner import Learner, LearnerOptions
-from ws_ppl.modes import MODES, paced
+from ws_ppl.modes import MODES
 from ws_ppl.sac import SacOptions
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
@@ -38,7 +39,7 @@ class NodeOptions:
     task: str = option("pushing", "name of the task")
     seed: int = option(0, "of networks, sampling and augmentation", low=0, high=2**31 - 1)
     resume: bool = option(True, "go on from the newest checkpoint")
-    mode: str = option("hil_serl", "which synthetic data is used and how much", choices=MODES)
+    mode: str = option("hil_serl", "which synthetic data is used and how much", choices=tuple(MODES))
 
 
 class LearnerNode(Node):
@@ -50,8 +51,9 @@ class LearnerNode(Node):
         if not self._options.run_dir:
             raise ValueError("run_dir = '': must name the folder of the run")
         self._run_dir = Path(self._options.run_dir)
-        schedule, selection = paced(self._options.mode, declare(self, ScheduleOptions, "schedule."),
-                                    declare(self, SelectionOptions, "selection."))
+        mode = MODES[self._options.mode]
+        schedule, selection = mode.apply(declare(self, ScheduleOptions, "schedule."),
+                                         declare(self, SelectionOptions, "selection."))
         self._learner = Learner(
             load_task(self._options.task),
             declare(self, LearnerOptions, "learner."),
@@ -61,8 +63,10 @@ class LearnerNode(Node):
             schedule,
             selection,
         )
-        replay = self._learner.replay
-        self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
+        for name, replay in (("replay", self._learner.replay), ("synthetic replay", self._learner.synthetic)):
+            if replay is self._learner.replay or mode.imagines:
+                self.get_logger().info(
+                    f"{name}: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
         self._pending: deque[str] = deque()
         self._rejected: set[str] = set()
         self._rollbacks = 0
@@ -72,7 +76,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
         self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
-        self._source = _Source(self) if schedule.kind != "off" else None
+        self._source = _Source(self, self._learner, self._report) if mode.imagines else None
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._learner.version:
@@ -81,17 +85,15 @@ class LearnerNode(Node):
     def work(self) -> bool:
         """Ingest one rollout, or do one update; False when there is nothing to do."""
         if self._past:  # one by one: with hundreds of them the node is heard, and can be ended, meanwhile
-            self._ingest(self._past.popleft())
+            self._ingest(self._past.popleft(), new=False)
             return True
         if self._pending:
-            self._ingest(self._pending.popleft())
+            self._ingest(self._pending.popleft(), new=True)
             return True
-        if self._source and self._source.pending:
-            self._ingest_synthetic(self._source.pending.popleft())
+        if self._source and self._source.ingest():
             return True
         if self._learner.waiting_for:
             return False
-        self._learner.trusted = bool(self._source and self._source.trusted)
         try:
             self._learner.step()
         except FloatingPointError as error:
@@ -118,28 +120,17 @@ class LearnerNode(Node):
             self.get_logger().info(f"resumed at learner step {self._learner.learner_step} with {len(known)} episodes")
         return deque(bags[name] for name in dict.fromkeys([*known, *bags]))
 
-    def _ingest(self, uri: str) -> None:
+    def _ingest(self, uri: str, new: bool) -> None:
         if uri in self._rejected:
             return
         try:
-            self._learner.add(read_episode(Path(uri), self._learner.task))
+            episode = read_episode(Path(uri), self._learner.task)
+            if new:
+                self._learner.judge(episode)
+            self._learner.add(episode)
         except (BagError, ValueError) as error:
             self._rejected.add(uri)
             self.get_logger().warning(f"rollout left out: {error}")
-
-    def _ingest_synthetic(self, uri: str) -> None:
-        """Imagined rollouts are evicted by their maker at any time: one that is gone is no error."""
-        if not Path(uri).is_dir():
-            return
-        learner, source = self._learner, self._source
-        try:
-            episode = read_episode(Path(uri), learner.task)
-            check_synthetic(episode, source.version)
-            source.rejected += not learner.add_synthetic(episode)
-        except (BagError, ValueError) as error:
-            source.rejected += 1
-            self.get_logger().warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
-        learner.synthetic.drop_versions(source.version - VERSIONS + 1)
 
     def _publish(self) -> None:
         packet = self._learner.publish()
@@ -182,7 +173,8 @@ class LearnerNode(Node):
             bags_rejected=len(self._rejected),
             updates_per_s=rate,
             **self._pacing(),
-            replay_mib=learner.replay.mib_when_full,
+            q_bias=learner.bias or 0.0,
+            replay_mib=learner.replay.mib_when_full + learner.synthetic.mib_when_full,
             rss_mib=rss_mib(),
             **learner.metrics,
         )
@@ -197,11 +189,18 @@ class LearnerNode(Node):
         positive, negative = (learner.synthetic.size(pool) for pool in learner.synthetic.pools)
         mix, values = learner.selection.mix(positive, negative), learner.selection.values
         return {
-            "synthetic_transitions": positive + negative, "synthetic_positive": positive,
-            "synthetic_negative": negative, "synthetic_pending": len(source.pending),
-            "synthetic_rejected": source.rejected, "synthetic_trusted": source.trusted, "rho": learner.rho,
-            "entropy_mean": learner.schedule.entropy or 0.0, "positive_share": mix.positive,
-            "selection_weight": mix.weight, **{f"q_{name}": value for name, value in values.items()},
+            "synthetic_transitions": positive + negative,
+            "synthetic_positive": positive,
+            "synthetic_negative": negative,
+            "synthetic_pending": len(source.pending),
+            "synthetic_rejected": source.rejected + learner.refused,
+            "synthetic_trusted": learner.trusted,
+            "rho": learner.rho,
+            "rho_max": learner.schedule.rho_max,
+            "entropy_mean": learner.schedule.entropy or 0.0,
+            "positive_share": mix.positive,
+            "selection_weight": mix.weight,
+            **{f"q_{name}": value for name, value in values.items()},
         }
 
     def _health(self) -> tuple[bytes, str, dict]:
@@ -219,25 +218,51 @@ class LearnerNode(Node):
 class _Source:
     """The world model as the learner sees it: its rollouts, its version, and whether it may be trusted now."""
 
-    def __init__(self, node: Node):
+    def __init__(self, node: Node, learner: Learner, on_change: Callable[[], None]):
         self.pending: deque[str] = deque()
-        self.version = 0
         self.rejected = 0
-        self._open = self._alive = False
-        node.create_subscription(Rollout, "rollouts/synthetic", lambda m: self.pending.append(m.uri), latched(1000))
+        self._learner, self._on_change, self._log = learner, on_change, node.get_logger()
+        self._version = 0
+        self._announced: set[str] = set()
+        node.create_subscription(Rollout, "rollouts/synthetic", self._on_rollout, latched(1000))
         told = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
         node.create_subscription(WorldModelStatus, "world_model/status", self._on_status, alive(), event_callbacks=told)
 
-    @property
-    def trusted(self) -> bool:
-        return self._alive and self._open
+    def ingest(self) -> bool:
+        """Read one announced rollout; False when there is none."""
+        if not self.pending:
+            return False
+        uri = self.pending.popleft()
+        if not Path(uri).is_dir():  # its maker evicts as it likes
+            return True
+        try:
+            episode = read_episode(Path(uri), self._learner.task)
+            check_synthetic(episode, self._version)
+            self._learner.add_synthetic(episode)
+        except (BagError, ValueError) as error:
+            self.rejected += 1
+            self._log.warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
+        return True
+
+    def _on_rollout(self, message: Rollout) -> None:
+        if message.uri not in self._announced:  # a world model that starts again announces all that is on the disk
+            self._announced.add(message.uri)
+            self.pending.append(message.uri)
 
     def _on_status(self, message: WorldModelStatus) -> None:
-        self._alive, self._open, self.version = True, message.gate == "open", message.version
+        self._trust(message.gate == "open")
+        self._version, self._learner.schedule.confidence = message.version, message.confidence
+        self._learner.synthetic.drop_versions(self._version - VERSIONS + 1)
 
     def _on_liveliness(self, event) -> None:
         if event.alive_count == 0:
-            self._alive = False
+            self._trust(False)
+
+    def _trust(self, now: bool) -> None:
+        changed, self._learner.trusted = now != self._learner.trusted, now
+        if changed:
+            self._log.info("imagined rollouts are used" if now else "imagined rollouts are not used now")
+            self._on_change()
 
 
 def main() -> None:

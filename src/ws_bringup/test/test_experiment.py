@@ -113,7 +113,8 @@ def test_the_same_seed_gives_the_same_rows(monkeypatch):
         "mode": "no_ppl", "generator": "oracle", "real_steps": 1, "evaluate_every": 1, "evaluate_episodes": 1,
         "learner": {"demonstrations": 1, "offline_steps": 2, "batch_size": 8, "training_starts": 5, "capacity": 500,
                     "updates_per_step": 0.1, "synthetic_least": 5, "select_every": 2},
-        "network": {"channels": 8, "features": 16, "hidden": 32}, "operator": {"slowest": 1.0, "fastest": 1.0, "noise": 0.0},
+        "network": {"channels": 8, "features": 16, "hidden": 32},
+        "operator": {"slowest": 1.0, "fastest": 1.0, "noise": 0.0},
         "schedule": {"warm_up_steps": 0, "warm_up_episodes": 1, "ramp_steps": 1},
         "counterfactuals": {"variants": 2, "max_length": 10},
     }

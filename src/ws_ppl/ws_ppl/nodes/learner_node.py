@@ -96,19 +96,23 @@ class LearnerNode(Node):
             return False
         try:
             self._learner.step()
+            if self._learner.checkpoint_due:
+                self._save()
         except FloatingPointError as error:
             self._roll_back(error)
             return False
         if self._learner.publish_due:
             self._publish()
-        if self._learner.checkpoint_due:
-            self._save()
         return True
 
     def close(self) -> None:
         """Keep what was learned."""
-        if self._learner.learner_step and not self._past:
+        if not self._learner.learner_step or self._past:
+            return
+        try:
             self._save()
+        except FloatingPointError as error:
+            self.get_logger().error(f"{error}: the last checkpoint stays")
 
     def _resume(self) -> deque[str]:
         """Go on from the checkpoint, if any; returns the bags to read: first those that it knows, in its order."""

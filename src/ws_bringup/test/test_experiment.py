@@ -47,6 +47,7 @@ def test_a_cell_has_the_common_values_and_its_own(spec):
 @pytest.mark.parametrize(("old", "new", "message"), [
     ("mode: hil_serl", "mode: dream", "mode = 'dream': must be one of worldsample, hil_serl"),
     ("mode: hil_serl", "speed: 3", "speed"),
+    ("generator: oracle", "generator: none", "generator = 'none': does not go with mode = 'no_schedule'"),
     ("rho_max: 0.2", "rho_max: 2", "schedule.rho_max = 2"),
     ("rho_max: 0.2", "sigma: 2", "sigma"),
     ("target:", "goal:", "unknown entry 'goal'"),
@@ -96,18 +97,19 @@ def test_the_oracle_tells_what_the_twin_does():
 
         episode = play(env, act, "rollout-00000")
         still = CounterfactualOptions(scale=0.0, noise=0.0, variants=1, identity_every=1000)
-        (again,), counts = Oracle(env, still, 1).generate(episode, states)
+        oracle = Oracle(env, still, seed=1)
+        again, = oracle.follow(episode, states)
         start = int(again.notes["start"])
         assert np.array_equal(again.state, episode.state[start:])
         assert all(np.array_equal(again.frames[view], episode.frames[view][start:]) for view in VIEWS)
-        assert (again.source == SYNTHETIC).all() and +counts == {"failure": 1} and again.truncated
-        moved, _ = Oracle(env, CounterfactualOptions(variants=2), 1).generate(episode, states)
+        assert (again.source == SYNTHETIC).all() and +oracle.numbers == {"failure": 1} and again.truncated
+        moved = Oracle(env, CounterfactualOptions(variants=2), segments=1, seed=1).follow(episode, states)
         assert len({each.state.tobytes() for each in moved}) == len(moved) > 0
     finally:
         env.close()
 
 
-def test_the_same_seed_gives_the_same_rows(monkeypatch):
+def test_the_same_seed_gives_the_same_rows(monkeypatch, tmp_path):
     monkeypatch.setattr(trial, "load_task", lambda name: load_task(name, {"episode_steps": 30}))
     values = {
         "mode": "no_ppl", "generator": "oracle", "real_steps": 1, "evaluate_every": 1, "evaluate_episodes": 1,
@@ -121,7 +123,7 @@ def test_the_same_seed_gives_the_same_rows(monkeypatch):
 
     def rows():
         found = []
-        trial.Trial(make_cell("a", 3, values)).run(found.append)
+        trial.Trial(make_cell("a", 3, values), tmp_path).run(found.append)
         return [{k: v for k, v in each.items() if k != "cpu_minutes"} for each in found]
 
     first = rows()

@@ -23,26 +23,23 @@ class Oracle:
 
     version = 1
     profile = "oracle"
+    trusted = True
     confidence = 1.0  # as the gate measures it in a learned world model
 
-    def __init__(self, env: Env, options: CounterfactualOptions | None = None, seed: int = 0):
+    def __init__(self, env: Env, options: CounterfactualOptions, segments: int = 1, seed: int = 0):
         self.task: Task = env.task
-        self._env, self._options = env, options or CounterfactualOptions()
-        self._generator = Generator(self, None, self._options, seed, session="oracle")
+        self.numbers: Counter[str] = Counter()
+        self._env, self._options, self._segments = env, options, segments
+        self._generator = Generator(self, None, options, seed, session="oracle")
         self._rng = np.random.default_rng([seed, 4])
 
-    def imagine(self, context, actions):
-        """Not from pixels alone: see `generate`."""
-        raise NotImplementedError("the oracle needs the twin as it was at the start")
-
-    def generate(self, episode: Episode, states: list[EnvState]) -> tuple[list[Episode], Counter[str]]:
-        """Counterfactuals of one segment of an episode that `states` were kept of, one for each action of it."""
-        segment = sample_segment([episode], [], self._options, self._rng)
-        counts: Counter[str] = Counter()
-        made = [self._carry_out(segment, states[segment.start], variant)
-                for variant in self._generator.variants(segment, False, counts) if variant.kind == "perturbed"]
-        counts.update("success" if each.success else "failure" for each in made)
-        return made, counts
+    def follow(self, episode: Episode, states: list[EnvState]) -> list[Episode]:
+        """Counterfactuals of `segments` segments of a real episode, that `states` were kept of: one for each action."""
+        segments = [sample_segment([episode], [], self._options, self._rng) for _ in range(self._segments)]
+        made = [self._carry_out(segment, states[segment.start], variant) for segment in segments
+                for variant in self._generator.variants(segment, False, self.numbers) if variant.kind == "perturbed"]
+        self.numbers.update("success" if each.success else "failure" for each in made)
+        return made
 
     def _carry_out(self, segment: Segment, state: EnvState, variant: Variant) -> Episode:
         case = carry_out(self._env, segment, state, variant.actions)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ws_bringup.evaluate import rollouts, summary
+from ws_bringup.learned import Learned
 from ws_bringup.lockstep import Env, EnvState, play
 from ws_bringup.oracle import Oracle
 from ws_node.options import build, option
@@ -26,12 +27,14 @@ from ws_ppl.modes import MODES
 from ws_ppl.sac import SacOptions
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
+from ws_ppl.synthetic import VERSIONS
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, Episode
 from ws_rollouts.task import load_task
 from ws_world_model.counterfactuals import CounterfactualOptions
+from ws_world_model.worker import WorkerOptions
 
 EVALUATION_SEED = 1_000_000
-GENERATORS = ("none", "oracle")
+GENERATORS = ("none", "oracle", "learned")
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,14 @@ class CellOptions:
 
     task: str = option("pushing", "name of the task")
     mode: str = option("hil_serl", "how to learn", choices=tuple(MODES))
-    generator: str = option("none", "where synthetic rollouts come from", choices=GENERATORS)
+    generator: str = option("none", "who imagines: nobody, the twin itself, a world model that learns",
+                            choices=GENERATORS)
     real_steps: int = option(3000, "real steps", low=1, high=10_000_000)
     evaluate_every: int = option(250, "real steps between evaluations", low=1, high=1_000_000)
     evaluate_episodes: int = option(50, "episodes of each evaluation", low=1, high=100_000)
     segments: int = option(1, "segments that are generated from for each rollout", low=0, high=1000)
+    world_model_steps: float = option(0.5, "most training steps of a learned world model per real step", low=0.0,
+                                      high=100.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
                                 high=1000)
 
@@ -63,10 +69,12 @@ class Cell:
     selection: SelectionOptions = field(default_factory=SelectionOptions)
     operator: OperatorOptions = field(default_factory=OperatorOptions)
     counterfactuals: CounterfactualOptions = field(default_factory=CounterfactualOptions)
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
 
 
 _PARTS = {"learner": LearnerOptions, "sac": SacOptions, "network": NetworkOptions, "schedule": ScheduleOptions,
-          "selection": SelectionOptions, "operator": OperatorOptions, "counterfactuals": CounterfactualOptions}
+          "selection": SelectionOptions, "operator": OperatorOptions, "counterfactuals": CounterfactualOptions,
+          "worker": WorkerOptions}
 
 
 def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
@@ -74,6 +82,8 @@ def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
     parts = {part: build(kind, values.get(part) or {}, f"{part}.") for part, kind in _PARTS.items()}
     rest = {key: value for key, value in values.items() if key not in _PARTS}
     options = build(CellOptions, rest)
+    if MODES[options.mode].imagines == (options.generator == "none"):
+        raise ValueError(f"generator = {options.generator!r}: does not go with mode = {options.mode!r}")
     parts["schedule"], parts["selection"] = MODES[options.mode].apply(parts["schedule"], parts["selection"])
     return Cell(name, seed, options, **parts)
 
@@ -92,10 +102,11 @@ class _Acting:
 class Trial:
     """Plays and learns in turn; a rollout is followed by all the updates that it allows.
 
-    The same cell gives the same rows but for the times. Rows: success and what led to it, by real steps.
+    The same cell gives the same rows but for the times. Rows: success and what led to it, by real steps. A learned
+    world model keeps its bags in `folder`.
     """
 
-    def __init__(self, cell: Cell):
+    def __init__(self, cell: Cell, folder: Path):
         self.cell = cell
         self._task = load_task(cell.options.task)
         self._env = Env(self._task, cell.seed)
@@ -103,14 +114,20 @@ class Trial:
         self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,
                                 cell.selection)
         self._acting = _Acting(self._learner)
-        paced = MODES[cell.options.mode].paced
-        self._segments = cell.options.sure_segments if paced else cell.options.segments
-        self._learner.schedule.confidence = Oracle.confidence
-        perturbation = cell.counterfactuals.widened(Oracle.confidence) if paced else cell.counterfactuals
-        self._oracle = Oracle(self._env, perturbation, cell.seed)
-        self._counts: Counter[str] = Counter()
+        self._source = self._make_source(folder)
         self._interventions: list[float] = []
         self._spent = time.process_time()
+
+    def _make_source(self, folder: Path) -> Oracle | Learned | None:
+        cell, options = self.cell, self.cell.options
+        paced = MODES[options.mode].paced
+        if options.generator == "oracle":
+            confidence, segments = (Oracle.confidence, options.sure_segments) if paced else (0.0, options.segments)
+            return Oracle(self._env, cell.counterfactuals.widened(confidence), segments, cell.seed)
+        if options.generator == "learned":
+            worker = replace(cell.worker, paced=paced, demonstrations=cell.learner.demonstrations)
+            return Learned(self._task, folder, worker, cell.counterfactuals, options.world_model_steps, cell.seed)
+        return None
 
     def run(self, report: Callable[[dict[str, Any]], None]) -> None:
         """From the demonstrations to the last evaluation; `report` gets a row at each."""
@@ -138,6 +155,8 @@ class Trial:
             episode = play(self._env, self._help, f"demonstration-{number:03d}", lambda _, a: (a, DEMONSTRATION))
             if episode.success:
                 self._learner.add(episode)
+                if isinstance(self._source, Learned):  # it has much to learn from them
+                    self._imagine(episode, [])
             self._learn()
 
     def _roll_out(self) -> None:
@@ -155,17 +174,18 @@ class Trial:
         episode = play(self._env, lambda seen: self._acting.act(seen), name, choose)
         self._interventions.append(episode.interventions / len(episode))
         self._learner.add(episode)
-        if keep:
-            self._imagine(episode, states)
+        self._imagine(episode, states)
         self._learn()
 
     def _imagine(self, episode: Episode, states: list[EnvState]) -> None:
-        self._learner.trusted = True
-        for _ in range(self._segments):
-            made, counts = self._oracle.generate(episode, states)
-            self._counts.update(counts)
-            for each in made:
-                self._learner.add_synthetic(each)
+        source, learner = self._source, self._learner
+        if source is None:
+            return
+        made = source.follow(episode, states)
+        learner.trusted, learner.schedule.confidence = source.trusted, source.confidence
+        learner.synthetic.drop_versions(source.version - VERSIONS + 1)
+        for each in made:
+            learner.add_synthetic(each)
 
     def _help(self, seen: Observation) -> np.ndarray | None:
         twin = self._env.twin
@@ -191,7 +211,7 @@ class Trial:
             "intervention_rate": float(np.mean(self._interventions[-20:])) if self._interventions else None,
             "rho": learner.rho, "entropy_mean": learner.schedule.entropy, "positive_share": mix.positive,
             "selection_weight": mix.weight, **{f"q_{n}": v for n, v in learner.selection.values.items()},
-            **queues, **self._counts, **learner.metrics,
+            **queues, **(self._source.numbers if self._source else {}), **learner.metrics,
         }
 
 
@@ -205,5 +225,6 @@ def run_cell(cell: Cell, folder: Path, provenance: dict[str, Any]) -> None:
             file.flush()
             print(f"{cell.name} {cell.seed}: {row['real_steps']} steps, success {row['success_rate']:.2f}", flush=True)
 
-        Trial(cell).run(report)
+        with tempfile.TemporaryDirectory(prefix=f"{cell.name}-") as bags:
+            Trial(cell, Path(bags)).run(report)
     part.replace(final)

@@ -1,6 +1,7 @@
 """Experiments: what is asked for wrongly is named, what is done is not done again, and the same seed gives the same."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ws_rollouts.episode import SYNTHETIC, VIEWS
 from ws_rollouts.task import load_task
 from ws_world_model.counterfactuals import CounterfactualOptions
 
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 SPEC = """
 seeds: [0, 1]
 target: 0.9
@@ -42,6 +44,12 @@ def test_a_cell_has_the_common_values_and_its_own(spec):
     cell = make_cell("wide", 1, values)
     assert cell.options.real_steps == 100 and cell.options.generator == "oracle"
     assert (cell.schedule.kind, cell.schedule.rho_max, cell.schedule.ramp_steps) == ("constant", 0.2, 5)
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_experiments_are_valid(path):
+    spec = read_spec(path)
+    assert all(make_cell(name, 0, cell_values(spec, name)) for name in spec["cells"])
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [

@@ -136,7 +136,10 @@ def _learning(settings: Settings) -> list[Process]:
     }
     learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
     mode = MODES[settings.mode]
-    world_model = {**common, **folder, "active": mode.imagines, "worker.paced": mode.paced, "seed": settings.seed}
+    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed}
+    if mode.imagines:
+        world_model |= {"worker.paced": mode.paced}
+        world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),

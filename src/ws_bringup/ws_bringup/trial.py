@@ -82,9 +82,11 @@ def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
     parts = {part: build(kind, values.get(part) or {}, f"{part}.") for part, kind in _PARTS.items()}
     rest = {key: value for key, value in values.items() if key not in _PARTS}
     options = build(CellOptions, rest)
-    if MODES[options.mode].imagines == (options.generator == "none"):
+    mode = MODES[options.mode]
+    if mode.imagines == (options.generator == "none"):
         raise ValueError(f"generator = {options.generator!r}: does not go with mode = {options.mode!r}")
-    parts["schedule"], parts["selection"] = MODES[options.mode].apply(parts["schedule"], parts["selection"])
+    parts["schedule"], parts["selection"] = mode.apply(parts["schedule"], parts["selection"])
+    parts["counterfactuals"] = replace(parts["counterfactuals"], **mode.counterfactuals)
     return Cell(name, seed, options, **parts)
 
 

@@ -14,6 +14,7 @@ class Mode:
 
     schedule: dict[str, str | float] = field(default_factory=dict)
     selection: dict[str, str] = field(default_factory=dict)
+    counterfactuals: dict[str, int] = field(default_factory=dict)  # the world model's; not known here
     imagines: bool = True  # whether a world model is needed
     paced: bool = False  # whether share and perturbations grow with the world model's fidelity
 
@@ -30,6 +31,6 @@ MODES: dict[str, Mode] = {
     "no_schedule": Mode({"kind": "constant"}),
     "no_qsel": Mode(selection={"kind": "uniform"}),
     "no_ppl": Mode({"kind": "constant"}, {"kind": "uniform"}),
-    "paper": Mode({"use": "loss_weight"}, {"kind": "paper_literal"}),
+    "paper": Mode({"use": "loss_weight"}, {"kind": "paper_literal"}, {"max_length": 144}),
     "fidelity_paced": Mode({"pace": "fidelity"}, paced=True),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
 
@@ -90,11 +91,12 @@ class Learner:
 
         Not where a person helped, as the policy alone would have earned something else.
         """
-        if self.state != "online" or episode.is_demonstration or episode.interventions:
+        known = episode.episode_id in self._known
+        if known or self.state != "online" or episode.is_demonstration or episode.interventions:
             return
-        judged = value_bias(self.agent, [episode], seed=self.learner_step)
-        if judged:
-            self.bias = judged["q_bias"] if self.bias is None else 0.9 * self.bias + 0.1 * judged["q_bias"]
+        bias = value_bias(self.agent, [episode], seed=self.learner_step).get("q_bias", math.nan)
+        if math.isfinite(bias):
+            self.bias = bias if self.bias is None else 0.9 * self.bias + 0.1 * bias
 
     def add_synthetic(self, episode: Episode) -> bool:
         """Take an imagined episode once; False when it was there already, or selection does not admit it.

@@ -8,13 +8,17 @@ import pytest
 
 from ws_bringup import cli, trial
 from ws_bringup.experiment import cell_values, read_spec, steps_to, table, write_results
+from ws_bringup.learned import Learned
 from ws_bringup.lockstep import Env, play
 from ws_bringup.oracle import Oracle
 from ws_bringup.trial import make_cell
 from ws_policy.operator import ScriptedOperator
 from ws_rollouts.episode import SYNTHETIC, VIEWS
 from ws_rollouts.task import load_task
+from ws_rollouts.testing import make_episode
 from ws_world_model.counterfactuals import CounterfactualOptions
+from ws_world_model.testing import FakeStudent
+from ws_world_model.worker import WorkerOptions
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 SPEC = """
@@ -138,3 +142,16 @@ def test_the_same_seed_gives_the_same_rows(monkeypatch, tmp_path):
     assert first == rows()
     assert [each["real_steps"] > 0 for each in first] == [False, True]
     assert first[-1]["rho"] == pytest.approx(0.3) and first[-1]["positive"] + first[-1]["negative"] > 5
+
+
+def test_a_learned_world_model_trains_then_imagines_and_spends_no_more_steps_than_it_may(tmp_path):
+    options = WorkerOptions(demonstrations=2, adapt_steps=6, round_steps=4, every_episodes=2, unread=4, held_out=1)
+    student = FakeStudent()
+    learned = Learned(load_task("pushing"), tmp_path, student, options, steps_per_step=0.1)
+    made = [learned.follow(make_episode(12, episode_id=f"pushing_{n:04d}", demonstration=n < 2, seed=n), [])
+            for n in range(4)]
+    assert made[0] == [] and student.steps <= 6 + 0.1 * 48
+    assert learned.trusted and learned.version >= 1 and learned.numbers["world_model_gate"] == "open"
+    assert len(made[-1]) == 4 and {each.success for each in made[-1]} == {True, False}
+    names = [each.episode_id for each in sum(made, [])]
+    assert len(names) == len(set(names)) and all((each.source == SYNTHETIC).all() for each in sum(made, []))

@@ -15,12 +15,19 @@ from ws_world_model.intake import Intake
 from ws_world_model.report import numbers
 from ws_world_model.rewards import RewardModel
 from ws_world_model.store import Store
+from ws_world_model.student import Student
 from ws_world_model.training import Trainer
 from ws_world_model.versions import Versions
 from ws_world_model.worker import TRAINING, Worker, WorkerOptions
 
 STATUS = ("version", "steps", "rounds_dropped", "holdout_psnr", "persistence_psnr", "reward_auc", "reward_threshold",
           "false_positive_rate", "confidence", "gate")
+
+
+def make_student(task: Task, folder: Path, perturbation: CounterfactualOptions, seed: int = 0) -> Apprentice:
+    """A world model and a reward model that know nothing yet, with the sizes of the cpu profile."""
+    return Apprentice(Trainer(task, seed=seed), RewardModel(task, seed=seed), Versions(folder / "world_model"),
+                      perturbation, seed)
 
 
 class Learned:
@@ -31,16 +38,11 @@ class Learned:
     the same work.
     """
 
-    def __init__(
-        self, task: Task, folder: Path, worker: WorkerOptions, perturbation: CounterfactualOptions,
-        steps_per_step: float, seed: int = 0,
-    ):
+    def __init__(self, task: Task, folder: Path, student: Student, worker: WorkerOptions, steps_per_step: float):
         self._task, self._bags = task, folder / "bags"
         self._allowed = lambda: worker.adapt_steps + steps_per_step * self._steps
         self._made: list[Summary] = []
         self._steps = 0
-        student = Apprentice(Trainer(task, seed=seed), RewardModel(task, seed=seed), Versions(folder / "world_model"),
-                             perturbation, seed)
         self._intake = Intake(task, worker.held_out)
         self._worker = Worker(student, self._intake, Store(folder / "synthetic"), worker, announce=self._made.append,
                               clock=lambda: self._steps * CONTROL_PERIOD)
@@ -72,7 +74,7 @@ class Learned:
         self._intake.offer(str(write_episode(self._bags, episode)))
         self._made.clear()
         self._worker.unread = 0  # all of the last ones were read
-        while self._worker.state[0] != TRAINING or self._worker.student.steps < self._allowed():
+        while self._worker.state[0] != TRAINING or self._worker.student.steps + 1 <= self._allowed():
             if not self._worker.work():
                 break
         return [read_episode(Path(summary.uri), self._task) for summary in self._made]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ws_bringup.evaluate import rollouts, summary
-from ws_bringup.learned import Learned
+from ws_bringup.learned import Learned, make_student
 from ws_bringup.lockstep import Env, EnvState, play
 from ws_bringup.oracle import Oracle
 from ws_node.options import build, option
@@ -128,7 +128,8 @@ class Trial:
             return Oracle(self._env, cell.counterfactuals.widened(confidence), segments, cell.seed)
         if options.generator == "learned":
             worker = replace(cell.worker, paced=paced, demonstrations=cell.learner.demonstrations)
-            return Learned(self._task, folder, worker, cell.counterfactuals, options.world_model_steps, cell.seed)
+            student = make_student(self._task, folder, cell.counterfactuals, cell.seed)
+            return Learned(self._task, folder, student, worker, options.world_model_steps)
         return None
 
     def run(self, report: Callable[[dict[str, Any]], None]) -> None:

@@ -30,14 +30,18 @@ from ws_bringup.machine import describe_commit, describe_machine  # noqa: E402
 from ws_node.options import build  # noqa: E402
 from ws_rollouts.task import load_task  # noqa: E402
 from ws_world_model.cases import replay_cases  # noqa: E402
+from ws_world_model.counterfactuals import sample_segment  # noqa: E402
 from ws_world_model.dynamics import DynamicsOptions  # noqa: E402
 from ws_world_model.fidelity import score  # noqa: E402
 from ws_world_model.files import save_world_model  # noqa: E402
+from ws_world_model.generation import Generator  # noqa: E402
 from ws_world_model.geometry import GeometryOptions  # noqa: E402
 from ws_world_model.imagination import context_of, stack  # noqa: E402
+from ws_world_model.rewards import RewardModel  # noqa: E402
 from ws_world_model.training import Trainer, TrainerOptions  # noqa: E402
 
 HORIZON = 48
+REPLAY_EVERY = 10  # steps of the reward model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,16 +75,20 @@ def main(argv: list[str] | None = None) -> int:
     result["generation"] = generation_speed(trainer.model, held_out)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / f"{args.name}.json").write_text(json.dumps(result, indent=1))
-    save_world_model(trainer.model, args.output / f"{args.name}.safetensors", {"steps": str(trainer.steps)})
+    notes, tensors = {"steps": str(trainer.steps)}, {}
+    if args.reward_steps:
+        rewards = train_rewards(trainer.model, demos, rollouts, args.reward_steps, args.seed)
+        notes |= rewards.metadata()
+        tensors = rewards.tensors()
+    save_world_model(trainer.model, args.output / f"{args.name}.safetensors", notes, tensors)
     return 0
 
 
 def _train(trainer: Trainer, held_out: list, args: argparse.Namespace, result: dict) -> None:
     cases = replay_cases(held_out, HORIZON)
     spent, losses = 0.0, []
-    marks = sorted({args.cpu_minutes * share for share in (1 / 15, 2 / 15, 1 / 3, 2 / 3, 1.0)})
-    for mark in marks:
-        while spent < 60 * mark:
+    for share in (1 / 15, 2 / 15, 1 / 3, 2 / 3, 1.0):
+        while trainer.steps < share * args.steps if args.steps else spent < share * 60 * args.cpu_minutes:
             began = time.process_time()
             losses.append(trainer.step())
             spent += time.process_time() - began
@@ -103,7 +111,22 @@ def _line(report) -> str:
             ours, copy = row.model, row.persistence
             texts.append(f"{view}@{horizon} {ours.psnr:.2f} dB {ours.ssim:.3f} (copy {copy.psnr:.2f} {copy.ssim:.3f}; "
                          f"moving {ours.psnr_moving:.2f} vs {copy.psnr_moving:.2f}, {row.moving_share:.0%})")
-    return "; ".join(texts)
+    off = ", ".join(f"{1000 * ours:.1f} mm @{horizon}" for horizon, (ours, _) in report.position_error.items())
+    judged = ", ".join(f"{o.judge} right {o.agreement:.2f} of {o.cases - o.abstained}" for o in report.outcomes)
+    return "; ".join([*texts, f"position off by {off}", judged])
+
+
+def train_rewards(model, demos: list, rollouts: list, steps: int, seed: int) -> RewardModel:
+    """A reward model as the node trains it: first on what is real, then also on replays of known outcome."""
+    rewards, rng = RewardModel(model.task, seed=seed), np.random.default_rng(seed)
+    generator = Generator(model, rewards, seed=seed)
+    for episode in demos + rollouts:
+        rewards.add(episode)
+    for step in range(steps):
+        if step >= steps // 2 and step % REPLAY_EVERY == 0:
+            generator.generate(sample_segment(rollouts, demos, generator.options, rng), replay_only=True)
+        rewards.step()
+    return rewards
 
 
 def generation_speed(model, episodes: list, variants: int = 7, rounds: int = 5) -> dict:
@@ -135,6 +158,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--task", default="pushing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu-minutes", type=float, default=15.0)
+    parser.add_argument("--steps", type=int, default=0, help="train for so many steps instead: fair on a busy machine")
+    parser.add_argument("--reward-steps", type=int, default=0, help="also train a reward model, kept in the same file")
     parser.add_argument("--hold-out", type=int, default=20, help="newest rollouts that are never trained on")
     parser.add_argument("--rollouts", type=int, default=0, help="train on so many of the newest others; 0: all")
     parser.add_argument("--data", choices=("both", "demos", "rollouts"), default="both")

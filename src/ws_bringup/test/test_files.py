@@ -15,6 +15,8 @@ from ws_bringup.metrics import append_metrics, read_metrics, write_progress
 from ws_bringup.session import EVALUATION_SHARE, prepare_folder, time_for_graph
 from ws_bringup.settings import from_texts, make_settings
 from ws_bringup.summary import EVALUATION, write_summary
+from ws_driver_a1x.options import RelayOptions
+from ws_world_model.dynamics import DynamicsOptions
 
 
 @pytest.fixture
@@ -43,6 +45,13 @@ def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_pa
     assert real.items() <= graph["driver"].parameters.items()
     assert graph["policy"].parameters["auto_enable"] is False
     assert graph["policy"].parameters["success_source"] == "operator"
+
+
+def test_the_world_model_knows_how_far_the_driver_lets_the_target_lead(tmp_path):
+    given = {"robot": "a1x", "mode": "worldsample", "run_dir": str(tmp_path), "side_camera_serial": "0123"}
+    graph = by_name(from_texts(given))
+    assert graph["world_model"].parameters["dynamics.lead"] == graph["driver"].parameters["max_lead"]
+    assert DynamicsOptions().lead == RelayOptions().max_lead, "the twin's driver has its defaults"
 
 
 def test_a_namespace_moves_everything_but_tf(tmp_path):

@@ -140,6 +140,8 @@ def _learning(settings: Settings) -> list[Process]:
     if mode.imagines:
         world_model |= {"worker.paced": mode.paced}
         world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}
+        if settings.robot == "a1x":
+            world_model["dynamics.lead"] = REAL_ARM["max_lead"]
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),

@@ -14,9 +14,9 @@ from ws_world_model.calibration import Calibration
 from ws_world_model.clips import Cutter
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.files import WorldModelError, load_world_model, save_world_model
-from ws_world_model.geometry import HEIGHTS, Projector, pose_when_exposed
+from ws_world_model.geometry import Projector, pose_when_exposed
 from ws_world_model.imagination import context_of, stack
-from ws_world_model.layers import TableMap
+from ws_world_model.layers import CELLS, PATCH, PLANES, SOURCES, TableMap, cut, look
 from ws_world_model.training import Trainer, TrainerOptions
 
 TASK = load_task("pushing")
@@ -37,25 +37,79 @@ def projector():
     return Projector(Calibration(TASK))
 
 
-def test_a_view_from_the_same_place_is_the_same_picture(projector):
-    made = episode()
-    source = made.state[4]
-    warped = projector.from_wrist(made.frames["wrist"][4], source, source[None], HEIGHTS)[0]
-    for j in range(len(HEIGHTS)):
-        np.testing.assert_allclose(warped[..., 3 * j : 3 * j + 3].astype(int), made.frames["wrist"][4], atol=1)
+@pytest.fixture(scope="module")
+def table():
+    return TableMap(Calibration(TASK), TASK)
 
 
-def test_what_lies_lower_moves_less_under_a_moving_camera(projector):
+def seen_from(table, picture, source, plane, poses):
+    """A wrist picture, taken at `source`, as it looks from `poses` when all of it lies on one plane: (N, S, S, 3)."""
+    frames = {"side": np.zeros_like(picture), "wrist": picture}
+    laid = table.lay_out(frames, frames, np.stack([source, source]), "both", True)
+    colour = torch.from_numpy(laid).view(CELLS, CELLS, len(PLANES), SOURCES, 3)[:, :, plane, 0].permute(2, 0, 1) / 255.0
+    planes = torch.zeros(1, len(PLANES), 4, CELLS, CELLS)
+    planes[0, plane] = torch.cat([colour, torch.ones(1, CELLS, CELLS)])
+    return look(planes, table.grids(poses[None]), 64).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("plane", [0, 3])
+def test_the_map_looks_the_same_from_where_it_was_seen(table, plane):
+    source = episode().state[4]
+    rows, columns = np.mgrid[:64, :64]
+    picture = np.stack([4 * rows, 4 * columns, 128 + 0 * rows], axis=-1).astype(np.uint8)
+    same = seen_from(table, picture, source, plane, source[None])[0]
+    np.testing.assert_allclose(same[8:-8, 8:-8], picture[8:-8, 8:-8] / 255.0, atol=0.02)
+
+
+def test_what_lies_lower_moves_less_under_a_moving_camera(table):
     """Parallax: sideways motion shifts the near plane further than the table."""
     picture = np.zeros((64, 64, 3), np.uint8)
-    picture[30:34, 30:34] = 255
+    picture[28:36, 28:36] = 255
     source = episode().state[0]
     moved = source.copy()
     moved[1] += 0.02
-    warped = projector.from_wrist(picture, source, moved[None], (-0.04, 0.10))[0]
-    columns = np.arange(64) @ warped[..., 0].sum(0) / warped[..., 0].sum(), \
-        np.arange(64) @ warped[..., 3].sum(0) / warped[..., 3].sum()
+    columns = [np.arange(64) @ seen[..., 0].sum(0) / seen[..., 0].sum()
+               for seen in (seen_from(table, picture, source, plane, moved[None])[0] for plane in (0, 4))]
     assert abs(columns[1] - 31.5) > abs(columns[0] - 31.5) + 1.0 > 1.5
+
+
+def test_the_core_looks_at_the_map_under_the_tool(table):
+    planes = torch.zeros(1, len(PLANES), 4, CELLS, CELLS)
+    place = np.array([[[0.27, 0.02, 0.2], [0.33, -0.05, 0.15]]])
+    row, column = np.round((place[0, 0, :2] - table.low) / table.step).astype(int)
+    planes[0, 2, 1, row - 1 : row + 2, column - 1 : column + 2] = 1.0
+    squares = cut(planes, table.around(place)).view(2, len(PLANES), 4, PATCH, PATCH)
+    middle = slice(PATCH // 2 - 1, PATCH // 2 + 1)
+    assert squares[0, 2, 1, middle, middle].min() > 0.5 and squares[1].abs().max() == 0.0
+    assert squares[0].sum() == squares[0, 2, 1].sum()
+
+
+def targets(state, action):
+    """The locked target before and after one command, in m."""
+    core = KinematicWorldModel(TASK, SMALL).core
+    following, _ = core(torch.zeros(1, 64), torch.from_numpy(state[None]), torch.from_numpy(action[None]))
+    after = following.detach().numpy()[0]
+    return (s[STATE["position"]] + s[STATE["lag"]] for s in (state, after))
+
+
+def test_the_locked_target_moves_by_the_command_whatever_the_arm_does():
+    state = episode().state[3]
+    before, after = targets(state, np.array([0.5, -1.0, 0.25, 0.0], np.float32))
+    np.testing.assert_allclose(after - before, np.array([0.5, -1.0, 0.25]) * TASK.action_scale, atol=1e-6)
+
+
+def test_the_locked_target_leads_no_further_than_the_driver_lets_it():
+    state = episode().state[3].copy()
+    state[STATE["lag"]] = 0.029, 0.0, 0.0
+    _, after = targets(state, np.array([1.0, 0.0, 0.0, 0.0], np.float32))
+    np.testing.assert_allclose(after - state[STATE["position"]], [0.03, 0.0, 0.0], atol=1e-6)
+
+
+def test_the_locked_target_stays_in_the_workspace():
+    state = episode().state[3].copy()
+    state[STATE["position"]] = TASK.workspace_high
+    _, after = targets(state, np.array([1.0, 1.0, 1.0, 0.0], np.float32))
+    np.testing.assert_allclose(after, TASK.workspace_high, atol=1e-6)
 
 
 def test_a_tool_shift_moves_the_picture_by_the_tools_own_way(projector):
@@ -76,12 +130,17 @@ def test_older_frames_show_the_arm_where_it_was():
     np.testing.assert_allclose(pose_when_exposed(state[1:], None, np.array([0.1]))[0, :3], state[0, :3], atol=1e-6)
 
 
-def test_a_batch_is_whole(projector):
-    cutter = Cutter(projector, TableMap(projector.cameras, TASK), ArmBank(64), 48, 3)
-    batch = cutter.cut([episode(12), episode(5, seed=1, outcome="timeout")], [0, 1], np.random.default_rng(0))
-    assert batch.valid.sum(1).max() <= 12 and batch.valid.sum(1).min() >= 1
-    assert (batch.which < batch.valid.sum(1)[:, None]).all()
-    assert batch.done[1].sum() == 0 and batch.done[0].sum() == 1
+def test_a_batch_is_whole(projector, table):
+    cutter = Cutter(projector, table, ArmBank(64), longest=10, drawn=3, windows=4)
+    long, short = episode(12), episode(5, seed=1, outcome="timeout")
+    batch = cutter.cut([long, short], [0, 1], np.random.default_rng(0))
+    assert batch.windows.shape == batch.valid.shape == (2, 4, 10)
+    lengths = batch.valid.sum(2).astype(int)
+    assert lengths.min() >= 1 and (batch.which < lengths[:, :1]).all() and (batch.windows[:, 0, 0] == 0).all()
+    for b, whole in enumerate((long, short)):
+        rest = batch.state[b, : batch.windows[b].max() + 2]
+        np.testing.assert_array_equal(rest, whole.state[-len(rest) :], "to the episode's end")
+    assert batch.done.sum(1).tolist() == [1, 0]
 
 
 def test_training_lowers_the_loss_and_the_average_follows():

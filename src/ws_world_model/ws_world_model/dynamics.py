@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from ws_node.cpu import bf16_pays
 from ws_node.options import option
-from ws_rollouts.episode import STATE_SIZE, VIEWS
+from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
 from ws_world_model.bank import ArmBank
 from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import ClipBatch
 from ws_world_model.geometry import CHANNELS, GeometryOptions, Projector
 from ws_world_model.imagination import CHUNK, Context, Imagined
-from ws_world_model.layers import Completion, TableMap, look
+from ws_world_model.layers import PATCH, PLANES, Completion, TableMap, cut, look
 from ws_world_model.networks import Core, Renderer
 
 
@@ -26,12 +26,14 @@ from ws_world_model.networks import Core, Renderer
 class DynamicsOptions:
     """Sizes and losses of the cpu profile."""
 
+    lead: float = option(0.03, "the driver's limit of the locked target's distance from the tool", unit="m", low=0.001,
+                         high=0.2)
     hidden: int = option(96, "width of the recurrent core", low=8, high=1024)
     width: int = option(40, "channels of the renderer at half resolution", low=8, high=256)
     ssim_weight: float = option(0.1, "weight of 1 - SSIM beside the absolute error", low=0.0, high=10.0)
     map_weight: float = option(0.3, "weight of the absolute error of the map's view alone", low=0.0, high=10.0)
-    state_weight: float = option(0.3, "weight of the proprioception's loss", low=0.0, high=100.0)
-    reward_weight: float = option(0.02, "weight of the reward's loss", low=0.0, high=100.0)
+    state_weight: float = option(1.0, "weight of the proprioception's loss", low=0.0, high=100.0)
+    reward_weight: float = option(0.1, "weight of the reward's loss", low=0.0, high=100.0)
     learning_rate: float = option(3e-3, "AdamW", low=1e-6, high=1e-1)
 
 
@@ -60,7 +62,7 @@ class KinematicWorldModel(torch.nn.Module):
         self.table = TableMap(cameras, task)
         self.bank = ArmBank(task.image_size)
         a = self.options.width
-        self.core = Core(task, self.options.hidden)
+        self.core = Core(task, self.options.hidden, self.options.lead, 4 * len(PLANES), PATCH)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
         self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
         self._bf16 = bf16_pays()
@@ -70,21 +72,21 @@ class KinematicWorldModel(torch.nn.Module):
 
     def losses(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Loss terms of a batch of clips."""
-        tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items() if name != "poses"}
-        count, steps = batch.valid.shape
+        tensors = {name: torch.from_numpy(value) for name, value in vars(batch).items()}
+        planes = self._planes(tensors["laid"])
+        following, hidden = self._rolled(None if planes is None else planes.detach(), batch)  # pictures teach the map
+        drawn_from = hidden.unflatten(0, batch.valid.shape[:2])[:, 0]
+        chosen = torch.gather(drawn_from, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1]))
+        mapped = self._mapped(planes, batch.poses)
         with self.autocast():
-            features = self.core.features(tensors["contact"].flatten(0, 1)).view(count, steps, -1)
-        following, hidden, _ = self.core(features, tensors["state"], tensors["action"])
-        chosen = torch.gather(hidden, 1, tensors["which"][..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
-        poses = batch.poses.reshape(-1, STATE_SIZE)
-        mapped = self._mapped(self._planes(tensors["laid"]), poses)
-        with self.autocast():
-            drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped, self._condition(chosen, poses))
+            drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped,
+                                  self._condition(chosen.flatten(0, 1), batch.poses))
         truth = tensors["truth"].flatten(0, 1).permute(0, 3, 1, 2).contiguous().float() / 255.0
-        valid = tensors["valid"]
-        error = F.smooth_l1_loss(following / self.core.stride, tensors["following"] / self.core.stride,
-                                 reduction="none").mean(-1)
-        done = F.binary_cross_entropy_with_logits(self.core.done(hidden), tensors["done"], reduction="none")
+        step = np.arange(len(batch.windows))[:, None, None], batch.windows
+        valid = tensors["valid"].flatten(0, 1)
+        real, done = (torch.from_numpy(a).flatten(0, 1) for a in (batch.state[:, 1:][step], batch.done[step]))
+        error = F.smooth_l1_loss(following / self.core.stride, real / self.core.stride, reduction="none").mean(-1)
+        done = F.binary_cross_entropy_with_logits(self.core.done(hidden), done, reduction="none")
         return {
             "pixels": (drawn - truth).abs().mean(),
             "ssim": 1.0 - _ssim(drawn, truth),
@@ -92,6 +94,14 @@ class KinematicWorldModel(torch.nn.Module):
             "state": (error * valid).sum() / valid.sum(),
             "reward": (done * valid).sum() / valid.sum(),
         }
+
+    def _rolled(self, planes: Tensor | None, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """The core through all windows, each from its real start: states (B K, T, 13), memories (B K, T, H)."""
+        step = np.arange(len(batch.windows))[:, None, None], batch.windows
+        seen = self._around(planes, batch.state[:, :-1]).unflatten(0, batch.action.shape[:2])  # where it really was
+        start, actions = batch.state[step[0][..., 0], batch.windows[..., 0]], batch.action[step]
+        return self.core.roll(seen[step].flatten(0, 1), torch.from_numpy(start).flatten(0, 1),
+                              torch.from_numpy(actions).flatten(0, 1))
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of `losses`."""
@@ -108,14 +118,23 @@ class KinematicWorldModel(torch.nn.Module):
             return self.completion(laid)
 
     def _mapped(self, planes: Tensor | None, poses: np.ndarray) -> Tensor:
-        """The maps of B starts, each seen from M poses (B M, 13): (B M, 3, S, S)."""
+        """The maps of B starts, each seen from its poses (B, M, 13), or one from all: (B M, 3, S, S)."""
         size = self.task.image_size
         if planes is None:
-            return torch.zeros(len(poses), 3, size, size)
-        return look(planes, self.table.grids(poses), size)
+            return torch.zeros(poses.shape[0] * poses.shape[1], 3, size, size)
+        return look(planes, self.table.grids(poses.reshape(len(planes), -1, STATE_SIZE)), size)
+
+    def _around(self, planes: Tensor | None, states: np.ndarray) -> Tensor:
+        """What the core sees at states (..., 13), the first of whose dimensions is the map's: (N, 64)."""
+        if planes is None:
+            return torch.zeros(states.size // STATE_SIZE, 64)
+        positions = states[..., STATE["position"]].reshape(len(planes), -1, 3)
+        squares = cut(planes, self.table.around(positions))
+        with self.autocast():
+            return self.core.features(squares)
 
     def _condition(self, hidden: Tensor, poses: np.ndarray) -> Tensor:
-        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses))], dim=1)
+        return torch.cat([hidden, self.core.scale(torch.from_numpy(poses.reshape(-1, STATE_SIZE)))], dim=1)
 
     @torch.no_grad()
     def imagine(self, context: Context, actions: np.ndarray) -> Imagined:
@@ -126,17 +145,17 @@ class KinematicWorldModel(torch.nn.Module):
         if not (np.isfinite(actions).all() and np.isfinite(context.state).all()):
             raise ValueError("actions or state are not finite")
         sources = self._sources(context)
-        planes = self._planes(self._lay_out(context, sources))
+        planes = self._planes(self._lay_out(context.first if context.shared else context, sources))
         state, memory, previous = context.state, None, context.state
         parts: list[Imagined] = []
         for begin in range(0, steps, CHUNK):
             end = min(begin + CHUNK, steps)
             states, hiddens, rewards = [], [], []
             for k in range(begin, end):
-                state, hidden, memory = self._step(context, sources, state, actions[:, k], memory)
+                state, memory = self._step(planes, state, actions[:, k], memory)
                 states.append(state)
-                hiddens.append(hidden)
-                rewards.append(torch.sigmoid(self.core.done(hidden)).numpy())
+                hiddens.append(memory)
+                rewards.append(torch.sigmoid(self.core.done(memory)).numpy())
             states = np.stack(states, axis=1)
             frames = self._draw(context, sources, planes, previous, states, torch.stack(hiddens, 1), begin)
             parts.append(Imagined(frames, states, np.stack(rewards, axis=1)))
@@ -153,16 +172,10 @@ class KinematicWorldModel(torch.nn.Module):
             for i, view in enumerate(VIEWS)
         }
 
-    def _step(self, context: Context, sources: dict, state: np.ndarray, action: np.ndarray, memory):
-        seen = np.concatenate([
-            self.projector.contact(context.frames["wrist"][n], context.memory["side"][n], sources["wrist"][n, 0],
-                                   state[n][None])
-            for n in range(len(state))])
-        with self.autocast():
-            features = self.core.features(torch.from_numpy(seen))
-        following, hidden, memory = self.core(features[:, None], torch.from_numpy(state)[:, None],
-                                              torch.from_numpy(action)[:, None], memory)
-        return following[:, 0].numpy(), hidden[:, 0], memory
+    def _step(self, planes: Tensor | None, state: np.ndarray, action: np.ndarray, memory: Tensor | None):
+        features = self._around(planes, state)
+        following, memory = self.core(features, torch.from_numpy(state), torch.from_numpy(action), memory)
+        return following.numpy(), memory
 
     def _lay_out(self, context: Context, sources: dict) -> Tensor:
         options = self.projector.options
@@ -185,10 +198,9 @@ class KinematicWorldModel(torch.nn.Module):
             known = self.bank.nearest(poses["side"][n]) if options.bank else [None] * steps
             candidates[n] = self.projector.candidates(
                 start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known)
-        flat = poses["wrist"].reshape(-1, STATE_SIZE)
-        mapped = self._mapped(planes, flat)
+        mapped = self._mapped(planes, poses["wrist"])
         with self.autocast():
-            condition = self._condition(hidden.flatten(0, 1), flat)
+            condition = self._condition(hidden.flatten(0, 1), poses["wrist"])
             drawn = self.renderer(torch.from_numpy(candidates).flatten(0, 1), mapped, condition)
         drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         drawn = drawn.reshape(count, steps, size, size, 6)

@@ -17,13 +17,9 @@ from ws_rollouts.episode import STATE
 from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
-FINGERTIPS = (0.078, 0.0, 0.0)  # m in gripper_link
-HEIGHTS = (-0.04, 0.05, 0.10, 0.15)  # m in base_link: the table, and what stands on it
-MEMORY_HEIGHTS = (-0.04, 0.10)
-CONTACT_SIDE_HEIGHTS = (0.06, 0.10)
 SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
-WRIST_CANDIDATES = 1 + len(HEIGHTS) + len(MEMORY_HEIGHTS)
-CONTACT_CHANNELS = 3 * (1 + len(HEIGHTS) + len(CONTACT_SIDE_HEIGHTS))
+HEIGHTS = (0.05, 0.11)  # m in base_link, of what stands on the table
+WRIST_CANDIDATES = 1 + len(HEIGHTS)  # start, and start as if all lay at a height
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -61,58 +57,10 @@ class Projector:
         self._size = calibration.size
         ramp = np.arange(-2 * self._size, 2 * self._size)
         self._ramp = np.clip(128 + 127 * ramp / self._size, 0, 255).astype(np.uint8)
-        tips = calibration.wrist.project(np.array(FINGERTIPS))
-        corner = np.clip(np.round(tips[1::-1] - self._size / 4), 0, self._size // 2).astype(int)
-        self._tip = corner[0], corner[1]  # row and column of the part of the wrist frame around the fingertips
 
     def exposed(self, state: np.ndarray, before: np.ndarray | None, age: np.ndarray) -> np.ndarray:
         """`pose_when_exposed`, or the state as it is where that is switched off."""
         return pose_when_exposed(state, before, age if self.options.exposure else np.zeros_like(age))
-
-    def contact(self, wrist: np.ndarray, side: np.ndarray, source: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Around the fingertips: the wrist's start frame as it is, and it and a side frame as they lie at `states`.
-
-        Frames (S, S, 3), states (T, 13); `source` (13,) is where the wrist frame was taken.
-        Returns (T, S/2, S/2, CONTACT_CHANNELS) uint8.
-        """
-        row, column = self._tip
-        out = np.zeros((len(states), self._size // 2, self._size // 2, CONTACT_CHANNELS), np.uint8)
-        middle = 3 + 3 * len(HEIGHTS)
-        if self.options.views != "side":
-            out[..., :3] = wrist[row : row + out.shape[1], column : column + out.shape[2]]
-        if self.options.views != "side" and self.options.warps:
-            out[..., 3:middle] = self.from_wrist(wrist, source, states, HEIGHTS, tip=True)
-        if self.options.views == "both" and self.options.warps:
-            camera = self.cameras.side
-            there = camera.matrix, camera.position, camera.rotation
-            out[..., middle:] = self._plane_warps(side, *there, states, CONTACT_SIDE_HEIGHTS, tip=True)
-        return out
-
-    def from_wrist(self, image: np.ndarray, source: np.ndarray, poses: np.ndarray, heights, tip=False) -> np.ndarray:
-        """A wrist frame, taken at `source` (13,), as it looks from `poses` (N, 13) if all lay at a height.
-
-        Returns (N, S, S, 3 len(heights)) uint8; with `tip` the half-sized part around the fingertips.
-        """
-        (there,), (turned,) = self.cameras.wrist_pose(source[None])
-        return self._plane_warps(image, self.cameras.wrist.matrix, there, turned, poses, heights, tip)
-
-    def _plane_warps(self, image, matrix, there, source_turned, poses, heights, tip) -> np.ndarray:
-        """The homography of a plane between two views: Hartley and Zisserman, Multiple View Geometry, section 13.1."""
-        size = self._size // 2 if tip else self._size
-        here, turned = self.cameras.wrist_pose(poses)
-        inverse = np.linalg.inv(self.cameras.wrist.matrix)
-        if tip:
-            row, column = self._tip
-            inverse = inverse @ [[1, 0, column], [0, 1, row], [0, 0, 1]]
-        out = np.empty((len(poses), size, size, 3 * len(heights)), np.uint8)
-        for j, height in enumerate(heights):
-            drop = np.minimum(height - here[:, 2], -0.02)  # the camera stays above what it looks at
-            shift = np.zeros((len(poses), 3, 3))
-            shift[:, :, 2] = (here - there) / drop[:, None]
-            maps = matrix @ source_turned.T @ (np.eye(3) + shift) @ turned @ inverse
-            for n, each in enumerate(maps):
-                out[n, ..., 3 * j : 3 * j + 3] = cv2.warpPerspective(image, each, (size, size), flags=_WARP)
-        return out
 
     def tool_pixels(self, states: np.ndarray) -> np.ndarray:
         """(N, 13) -> (N, 3): column, row in px and depth in m of the tool in the side view."""
@@ -146,7 +94,7 @@ class Projector:
         if self.options.views != "wrist":
             self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known)
         if self.options.views != "side":
-            self._wrist(out, start["wrist"], memory["wrist"], sources["wrist"], poses["wrist"])
+            self._wrist(out, start["wrist"], sources["wrist"][0], poses["wrist"])
         return out
 
     def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:
@@ -163,12 +111,19 @@ class Projector:
             if entry is not None:
                 out[n, ..., 9:12] = self.tool_shift(entry[0], self.tool_pixels(entry[1][None])[0], tools[n])
 
-    def _wrist(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses) -> None:
+    def _wrist(self, out: np.ndarray, start: np.ndarray, source: np.ndarray, poses: np.ndarray) -> None:
+        """The homography of a plane between two views: Hartley and Zisserman, Multiple View Geometry, section 13.1."""
         at = 3 * SIDE_CANDIDATES
         out[..., at : at + 3] = start
         if not self.options.warps:
             return
-        at, end = at + 3, at + 3 + 3 * len(HEIGHTS)
-        out[..., at:end] = self.from_wrist(start, sources[0], poses, HEIGHTS)
-        if self.options.memory:
-            out[..., end:-PLACES] = self.from_wrist(memory, sources[1], poses, MEMORY_HEIGHTS)
+        matrix, (there,), (turned,) = self.cameras.wrist.matrix, *self.cameras.wrist_pose(source[None])
+        here, turns = self.cameras.wrist_pose(poses)
+        for height in HEIGHTS:
+            at += 3
+            shift = np.zeros((len(poses), 3, 3))
+            drop = np.minimum(height - here[:, 2], -0.02)  # the camera stays above what it looks at
+            shift[:, :, 2] = (here - there) / drop[:, None]
+            maps = matrix @ turned.T @ (np.eye(3) + shift) @ turns @ np.linalg.inv(matrix)
+            for n, each in enumerate(maps):
+                out[n, ..., at : at + 3] = cv2.warpPerspective(start, each, (self._size, self._size), flags=_WARP)

@@ -32,6 +32,18 @@ class Context:
     def __len__(self) -> int:
         return len(self.state)
 
+    @property
+    def shared(self) -> bool:
+        """Whether all start at the same observation of the same episode."""
+        seen = (*self.frames.values(), *self.memory.values(), self.state)
+        return all(np.array_equal(a[0], other) for a in seen for other in a[1:])
+
+    @property
+    def first(self) -> Context:
+        """The first of them alone."""
+        return Context({v: a[:1] for v, a in self.frames.items()}, {v: a[:1] for v, a in self.memory.items()},
+                       self.state[:1], self.memory_state[:1], self.age[:1], self.memory_age[:1])
+
 
 @dataclass(frozen=True)
 class Imagined:

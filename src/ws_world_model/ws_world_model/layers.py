@@ -14,16 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ws_rollouts.episode import STATE_SIZE
 from ws_rollouts.task import Task
 from ws_world_model.calibration import Calibration
 from ws_world_model.networks import blocks, shares
 
-PLANES = (-0.04, 0.02, 0.07, 0.11, 0.15)  # m in base_link, the table first
-CELLS = 112  # of a plane's side
+_ABOVE = 0.27  # m in base_link, about where the wrist camera is: the next plane shifts the picture by so much more
+PLANES = tuple(round(_ABOVE - 1.0 / (1.0 / (_ABOVE + 0.04) + 0.84 * k), 3) for k in range(8))  # m, the table first
+CELLS = 144  # of a plane's side
 SOURCES = 4  # start and memory, side and wrist
+PATCH = 16  # cells of the square around the tool that the core looks at
+_PATCH_CELL = 0.005  # m
 _MARGIN = 0.08  # m of table around the workspace that the wrist camera sees
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-_EACH = SOURCES + 3 + 1  # numbers for a cell of a plane: shares, drawn colour, opacity
+_EACH = SOURCES + 4 * (3 + 1)  # numbers for a block of 2x2 cells of a plane: shares; each cell's colour and opacity
 
 
 class TableMap:
@@ -63,15 +67,29 @@ class TableMap:
         return out
 
     def grids(self, poses: np.ndarray) -> Tensor:
-        """Where the wrist camera's pixels at `poses` (N, 13) meet the planes: (N, PLANES, S^2, 2) for grid_sample."""
-        here, turned = (torch.from_numpy(a.astype(np.float32)) for a in self._cameras.wrist_pose(poses))
-        rays = self._rays @ turned.transpose(1, 2)
-        down = rays[..., 2].clamp(max=-0.1)
-        drop = torch.tensor(PLANES) - here[:, 2:]
-        reach = drop.clamp(max=-0.02)[:, :, None] / down[:, None]
-        meets = here[:, None, None, :2] + rays[:, None, :, :2] * reach[..., None]
-        cells = (meets - torch.from_numpy(self.low.astype(np.float32))) / torch.from_numpy(self.step.astype(np.float32))
-        return (cells * 2.0 / (CELLS - 1) - 1.0).flip(-1)  # grid_sample wants column, row
+        """Where the wrist camera's pixels at `poses` (B, M, 13) meet the planes: (B, PLANES, M, S^2, 2), -1 .. 1 for
+
+        grid_sample, column first. One multiplication and addition for each number: there are many.
+        """
+        count = poses.shape[:2]
+        here, turned = self._cameras.wrist_pose(poses.reshape(-1, STATE_SIZE))
+        scale = 2.0 / (self.step * (CELLS - 1))
+        first = torch.from_numpy(((here[:, :2] - self.low) * scale - 1.0)[:, ::-1].astype(np.float32))
+        rays = self._rays @ torch.from_numpy(turned[:, [1, 0, 2]].astype(np.float32)).transpose(1, 2)
+        slope = rays[..., :2] / rays[..., 2:].clamp(max=-0.1) * torch.from_numpy(scale[::-1].astype(np.float32))
+        drop = (torch.tensor(PLANES)[:, None] - torch.from_numpy(here[:, 2].astype(np.float32))).clamp(max=-0.02)
+        return torch.addcmul(first.view(count[0], 1, count[1], 1, 2), slope.view(count[0], 1, count[1], -1, 2),
+                             drop.view(len(PLANES), *count).transpose(0, 1).contiguous()[..., None, None])
+
+
+    def around(self, positions: np.ndarray) -> Tensor:
+        """The squares around tool positions (B, N, 3) as (B, N PATCH, PATCH, 2) for grid_sample, column first."""
+        scale = 2.0 / (self.step * (CELLS - 1))
+        middle = ((positions[..., :2] - self.low) * scale - 1.0)[..., ::-1]
+        ramp = (np.arange(PATCH) - (PATCH - 1) / 2) * _PATCH_CELL
+        square = np.stack(np.meshgrid(ramp * scale[1], ramp * scale[0]), axis=-1)
+        grid = middle[:, :, None, None] + square
+        return torch.from_numpy(grid.reshape(len(positions), -1, PATCH, 2).astype(np.float32))
 
 
 class Completion(nn.Module):
@@ -92,12 +110,13 @@ class Completion(nn.Module):
         self.out1 = nn.Conv2d(b, b, 3, 1, 1)
         self.up2 = nn.Conv2d(b, a, 1)
         self.out2 = nn.Conv2d(a, a, 3, 1, 1)
-        self.leave = nn.Conv2d(a, 4 * _EACH * len(PLANES), 1)
+        self.leave = nn.Conv2d(a, _EACH * len(PLANES), 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, laid: Tensor) -> Tensor:
         """(B, CELLS, CELLS, 3 SOURCES PLANES) uint8 -> (B, PLANES, 4, CELLS, CELLS): colour and opacity in 0 .. 1."""
-        x = self.enter(blocks(laid, 2))
+        known = blocks(laid, 2)
+        x = self.enter(known)
         x = x + self.first(F.silu(x))
         y = self.down1(F.silu(x))
         y = y + self.mid(F.silu(y))
@@ -108,23 +127,36 @@ class Completion(nn.Module):
         y = y + self.out1(F.silu(y))
         x = x + F.interpolate(self.up2(y), scale_factor=2)
         x = x + self.out2(F.silu(x))
-        out = F.pixel_shuffle(self.leave(F.silu(x)).float().contiguous(), 2).unflatten(1, (len(PLANES), _EACH))
-        seen = laid.permute(0, 3, 1, 2).contiguous().float().div_(255.0).unflatten(1, (len(PLANES), SOURCES, 3))
+        return self._compose(known.contiguous(), self.leave(F.silu(x)).contiguous())
+
+    @staticmethod
+    def _compose(known: Tensor, out: Tensor) -> Tensor:
+        """Sources (B, 4 3 SOURCES PLANES, G/2, G/2) about 0, mixed by what the network says of each block of cells."""
+        out = out.unflatten(1, (len(PLANES), _EACH))
         share = shares(out[:, :, :SOURCES], dim=2)
-        colour = (seen * share[:, :, :, None]).sum(2) + out[:, :, SOURCES:-1]
-        solid = torch.sigmoid(out[:, :, -1:] - 1.0)
-        return torch.cat([colour, torch.cat([torch.ones_like(solid[:, :1]), solid[:, 1:]], dim=1)], dim=2)
+        seen = known.unflatten(1, (4, len(PLANES), SOURCES, 3))
+        mixed = (seen * share[:, None, :, :, None]).sum(3) + 0.5  # (B, 4, PLANES, 3, G/2, G/2)
+        drawn = out[:, :, SOURCES:].unflatten(2, (4, 4))  # colour and opacity, then cells
+        colour = mixed.permute(0, 2, 3, 1, 4, 5) + drawn[:, :, :3]
+        solid = torch.sigmoid(drawn[:, :, 3:] - 1.0)
+        solid = torch.cat([torch.ones_like(solid[:, :1]), solid[:, 1:]], dim=1)  # the table lets nothing through
+        return F.pixel_shuffle(torch.cat([colour, solid], dim=2).flatten(2, 3).float(), 2)
 
 
 def look(planes: Tensor, grids: Tensor, size: int) -> Tensor:
-    """The map (B, PLANES, 4, G, G) from M poses each (B M, PLANES, S^2, 2): (B M, 3, S, S), from the table upwards."""
-    batch, count = len(planes), len(grids) // len(planes)
+    """The map (B, PLANES, 4, G, G) from M poses each (B, PLANES, M, S^2, 2): (B M, 3, S, S), from the table upwards."""
+    batch, _, count = grids.shape[:3]
     # all poses of a start in one grid: each plane is read, and its gradient made, once
-    wide = grids.unflatten(0, (batch, count)).transpose(1, 2).reshape(batch * len(PLANES), count * size, size, 2)
+    wide = grids.view(batch * len(PLANES), count * size, size, 2)
     seen = F.grid_sample(planes.flatten(0, 1), wide, padding_mode="border", align_corners=True)
-    seen = seen.view(batch, len(PLANES), 4, count, size, size).permute(0, 3, 1, 2, 4, 5).flatten(0, 1)
+    seen = seen.view(batch, len(PLANES), 4, count, size, size)
     picture = seen[:, 0, :3]
     for d in range(1, len(PLANES)):
-        solid = seen[:, d, 3:]
-        picture = picture + solid * (seen[:, d, :3] - picture)
-    return picture
+        picture = torch.lerp(picture, seen[:, d, :3], seen[:, d, 3:])
+    return picture.transpose(1, 2).flatten(0, 1)
+
+
+def cut(planes: Tensor, squares: Tensor) -> Tensor:
+    """Squares (B, N PATCH, PATCH, 2) of the maps (B, PLANES, 4, G, G): (B N, 4 PLANES, PATCH, PATCH)."""
+    seen = F.grid_sample(planes.flatten(1, 2), squares, padding_mode="border", align_corners=True)
+    return seen.unflatten(2, (-1, PATCH)).transpose(1, 2).flatten(0, 1)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
-from ws_world_model.geometry import CHANNELS, CONTACT_CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.geometry import CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
 from ws_world_model.scaling import StateScale
 
 _LAG_SCALE = 0.03  # m, the driver's lead limit
@@ -34,13 +34,14 @@ def shares(logits: Tensor, dim: int) -> Tensor:
 class Core(nn.Module):
     """What happens: proprioception of the next step, a memory of the contact, and whether the task is done.
 
-    It sees the start's wrist frame as it would lie under the tool now: where the tool meets something. The locked
-    target is known (it moves by the commanded step within the workspace); how the arm follows it is learned.
+    It looks at the map around the tool: `seen` channels, `patch` cells wide; there it meets something. The locked
+    target is known (the driver moves it by the commanded step, no further than `lead` from the tool, within the
+    workspace); how the arm follows it is learned.
     """
 
-    def __init__(self, task: Task, hidden: int, channels: int = 32):
+    def __init__(self, task: Task, hidden: int, lead: float, seen: int, patch: int, channels: int = 32):
         super().__init__()
-        self.translations = len(task.action_scale)
+        self.translations, self.lead = len(task.action_scale), lead
         self.scale = StateScale(task)
         self.register_buffer("low", torch.tensor(task.workspace_low), persistent=False)
         self.register_buffer("high", torch.tensor(task.workspace_high), persistent=False)
@@ -48,50 +49,63 @@ class Core(nn.Module):
         stride = torch.full((STATE_SIZE,), 0.003)  # m, rad: about what the first guess is off by
         stride[STATE["gripper"]], stride[STATE["velocity"]] = 0.1, 0.03
         self.register_buffer("stride", stride, persistent=False)
-        cells = task.image_size // 32
         self.look = nn.Sequential(
-            nn.Conv2d(16 * CONTACT_CHANNELS, channels, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(channels * cells * cells, 64),
+            nn.Conv2d(seen, channels, 3, 2, 1), nn.SiLU(), nn.Conv2d(channels, channels, 3, 2, 1), nn.SiLU(),
+            nn.Flatten(), nn.Linear(channels * (patch // 4) ** 2, 64), nn.LayerNorm(64),
         ).to(memory_format=torch.channels_last)
         inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations
         self.enter = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU())
-        self.cell = nn.GRU(hidden, hidden, batch_first=True)
+        self.cell = nn.GRUCell(hidden, hidden)
         self.change = nn.Sequential(nn.Linear(hidden + inputs - 64, hidden), nn.SiLU(), nn.Linear(hidden, STATE_SIZE))
         self.judge = nn.Linear(hidden, 1)
         nn.init.zeros_(self.change[-1].weight)
         nn.init.zeros_(self.change[-1].bias)
 
-    def features(self, seen: Tensor) -> Tensor:
-        """(B, S/2, S/2, CONTACT_CHANNELS) uint8 -> (B, 64)."""
-        return self.look(blocks(seen, 4)).float()
+    def features(self, squares: Tensor) -> Tensor:
+        """Squares of the map around the tool (N, C, P, P) -> (N, 64)."""
+        return self.look((squares - 0.5).contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, features: Tensor, state: Tensor, action: Tensor, memory: Tensor | None = None):
-        """(B, T, 64), (B, T, 13), (B, T, A), (1, B, H) -> next state (B, T, 13), hidden (B, T, H), memory."""
-        target, nominal = self._targets(state, action)
-        known = torch.cat([self.scale(state), action, (target - state[..., STATE["position"]]) / _LAG_SCALE,
-                           (nominal - state[..., STATE["position"]]) / _LAG_SCALE], dim=-1)
-        hidden, memory = self.cell(self.enter(torch.cat([features, known], dim=-1)), memory)
-        change = self.change(torch.cat([hidden, known], dim=-1)) * self.stride
-        return self._follow(state, nominal) + change, hidden, memory
+        """One step: (B, 64), (B, 13), (B, A), (B, H) -> next state (B, 13) and memory (B, H), which tells it all."""
+        here = state[..., STATE["position"]]
+        target, goal = self._targets(state, action)
+        known = torch.cat([self.scale(state), action, (target - here) / _LAG_SCALE, (goal - here) / _LAG_SCALE], dim=-1)
+        memory = self.cell(self.enter(torch.cat([features, known], dim=-1)), memory)
+        following = self._follow(state, goal) + self.change(torch.cat([memory, known], dim=-1)) * self.stride
+        lag = goal - following[..., STATE["position"]]  # whatever the arm does, the target is where it is
+        return torch.cat([following[..., : STATE["lag"].start], lag], dim=-1), memory
+
+    def roll(self, features: Tensor, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """From (B, 13) through (B, T, A) by its own predictions, looking at (B, T, 64): (B, T, 13), (B, T, H)."""
+        states, memories, memory = [], [], None
+        for t in range(actions.shape[1]):
+            state, memory = self(features[:, t], state, actions[:, t], memory)
+            states.append(state)
+            memories.append(memory)
+        return torch.stack(states, dim=1), torch.stack(memories, dim=1)
 
     @staticmethod
-    def _follow(state: Tensor, nominal: Tensor) -> Tensor:
+    def _follow(state: Tensor, goal: Tensor) -> Tensor:
         """The next state of an arm that follows its target with a lag; a first guess, corrected by what is learned."""
         here = state[..., STATE["position"]]
-        moved = _KEEPS * PERIOD * state[..., STATE["velocity"]] + _PULLS * (nominal - here)
+        moved = _KEEPS * PERIOD * state[..., STATE["velocity"]] + _PULLS * (goal - here)
         rest = state[..., STATE["rotation"].start : STATE["gripper"].stop]
-        return torch.cat([here + moved, rest, moved / PERIOD, nominal - here - moved], dim=-1)
+        return torch.cat([here + moved, rest, moved / PERIOD, goal - here - moved], dim=-1)
 
     def done(self, hidden: Tensor) -> Tensor:
         """Logit that the task is done, (..., H) -> (...)."""
         return self.judge(hidden).squeeze(-1)
 
     def _targets(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        target = state[..., STATE["position"]] + state[..., STATE["lag"]]
+        """The locked target (..., 3) before and after a command, as the driver moves it."""
+        here = state[..., STATE["position"]]
+        target = here + state[..., STATE["lag"]]
         step = torch.zeros_like(target)
         step[..., : self.translations] = action[..., : self.translations] * self.action_scale
-        inside = torch.minimum(torch.maximum(target + step, self.low), self.high)
-        return target, torch.where(step == 0, target, inside)
+        lead = target + step - here
+        reach = lead * (self.lead / lead.norm(dim=-1, keepdim=True).clamp(min=self.lead))
+        low, high = torch.minimum(self.low, target), torch.maximum(self.high, target)  # outside it may come in
+        return target, torch.minimum(torch.maximum(here + reach, low), high)
 
 
 class _Film(nn.Module):

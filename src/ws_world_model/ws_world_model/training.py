@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -18,13 +19,16 @@ from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.fidelity import replay_cases, score
 from ws_world_model.geometry import GeometryOptions
 
+BETAS = 0.9, 0.98  # with 0.999 a rare large gradient finds too small a second moment, and small batches run away
+
 
 @dataclass(frozen=True)
 class TrainerOptions:
     """How much data, how it is mixed, how fast it is learned."""
 
-    clips: int = option(8, "clips in a batch", low=1, high=256)
+    clips: int = option(2, "clips in a batch", low=1, high=256)
     drawn: int = option(8, "frames drawn of each clip", low=1, high=64)
+    windows: int = option(8, "windows of each clip that the proprioception is rolled through", low=1, high=64)
     longest: int = option(48, "steps in a clip", low=2, high=150)
     newest: int = option(20, "rollouts that count as new", low=1, high=1000)
     new_share: float = option(0.5, "share of clips from new rollouts", low=0.0, high=1.0)
@@ -32,6 +36,8 @@ class TrainerOptions:
     memory_mib: int = option(500, "episodes kept; the oldest rollouts make room", unit="MiB", low=10, high=100_000)
     average: float = option(0.99, "decay of the running average of the weights", low=0.0, high=0.99999)
     warm_up: int = option(100, "steps until the full learning rate", low=0, high=100_000)
+    slow_down: int = option(500, "steps after which it is 0.7 of that; it falls with their root", low=1,
+                            high=10_000_000)
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class Trainer:
         self.model = copy.deepcopy(self.live).requires_grad_(False).eval()
         self.model.bank = self.live.bank  # data, not weights
         self._cutter = Cutter(self.live.projector, self.live.table, self.live.bank, self.options.longest,
-                              self.options.drawn)
+                              self.options.drawn, self.options.windows)
         self._numbers: dict[str, int] = {}  # of episodes, in the bank
-        self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, BETAS,
+                                           weight_decay=1e-4)
         self.rng = np.random.default_rng(seed)
         self.steps = 0
         self.demonstrations: OrderedDict[str, Episode] = OrderedDict()
@@ -94,7 +101,8 @@ class Trainer:
         total = self.live.total(losses)
         if not torch.isfinite(total):
             raise FloatingPointError("the world model's loss is not finite")
-        rate = self.live.options.learning_rate * min(1.0, (self.steps + 1) / max(self.options.warm_up, 1))
+        warm = min(1.0, (self.steps + 1) / max(self.options.warm_up, 1))
+        rate = self.live.options.learning_rate * warm / math.sqrt(1.0 + self.steps / self.options.slow_down)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)

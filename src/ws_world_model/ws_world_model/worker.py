@@ -31,9 +31,9 @@ class WorkerOptions:
 
     demonstrations: int = option(20, "successful demonstrations before training starts", low=1, high=1000)
     held_out: int = option(2, "newest episodes that are not trained on", low=1, high=100)
-    adapt_steps: int = option(600, "steps on what is there before training waits for new episodes", low=1,
+    adapt_steps: int = option(1500, "steps on what is there before training waits for new episodes", low=1,
                               high=10_000_000)
-    round_steps: int = option(150, "steps until a version is measured, and published or dropped", low=1,
+    round_steps: int = option(300, "steps until a version is measured, and published or dropped", low=1,
                               high=1_000_000)
     reward_steps: int = option(100, "most steps of the reward model in each round", low=0, high=1_000_000)
     every_episodes: int = option(8, "new episodes that start a round", low=1, high=10_000)

@@ -14,7 +14,8 @@ from ws_world_model.testing import FakeStudent
 from ws_world_model.worker import Worker, WorkerOptions, trained_of
 
 TASK = load_task("pushing")
-OPTIONS = {"demonstrations": 3, "adapt_steps": 4, "round_steps": 4, "every_episodes": 4, "unread": 6}
+OPTIONS = {"demonstrations": 3, "adapt_steps": 4, "round_steps": 4, "every_episodes": 4, "unread": 6,
+           "generate_share": 0.0}
 
 
 class Bench:
@@ -28,10 +29,14 @@ class Bench:
         self.worker = Worker(
             self.student, self.intake, Store(folder / "synthetic", StoreOptions(min_free_mib=0)),
             WorkerOptions(**{**OPTIONS, **options}), announce=self.announced.append, say=self.said.append,
-            clock=lambda: self.now)
+            clock=lambda: self.now, cpu=self.spent)
         if resume:
             self.worker.resumed(notes)
             self.intake.offer_all(folder / "bags")
+
+    def spent(self):
+        """CPU time: a second for each bag, step and segment."""
+        return float(self.intake.episodes + self.student.steps + self.student.generated)
 
     def record(self, *numbers, demonstration=False):
         for number in numbers:
@@ -48,6 +53,15 @@ def bench(tmp_path):
     bench = Bench(tmp_path)
     bench.record(0, 1, 2, demonstration=True)
     return bench
+
+
+def test_generation_has_its_share_when_there_is_always_something_to_train_on(tmp_path):
+    """A step and a segment cost the fake student 1 s each: rounds of 4 steps, and 2 segments between them."""
+    bench = Bench(tmp_path, generate_share=1 / 3, adapt_steps=10_000, unread=1000)
+    bench.record(0, 1, 2, demonstration=True)
+    bench.work(400)
+    rounds, segments = bench.student.version, bench.student.generated
+    assert rounds > 3 and abs(segments - 2 * (rounds - 1)) <= 2
 
 
 def test_it_waits_for_demonstrations_and_says_so(tmp_path):

@@ -38,6 +38,8 @@ class WorkerOptions:
     reward_steps: int = option(100, "most steps of the reward model in each round", low=0, high=1_000_000)
     every_episodes: int = option(8, "new episodes that start a round", low=1, high=10_000)
     every: float = option(600.0, "time after which fewer new episodes start a round", unit="s", low=1.0, high=1e6)
+    generate_share: float = option(0.5, "least share of the work's time for generating, while that is allowed", low=0.0,
+                                   high=0.95)
     pool: int = option(60, "newest rollouts that segments are taken from", low=1, high=10_000)
     demo_pool: int = option(20, "newest demonstrations that segments are taken from", low=1, high=10_000)
     unread: int = option(32, "synthetic rollouts that the learner has not read at which generation waits", low=1,
@@ -64,10 +66,11 @@ class Worker:
         announce: Callable[[Summary], None] = lambda summary: None,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
     ):
         self.student, self.intake, self.store = student, intake, store
         self.options, self.gate = options or WorkerOptions(), gate or Gate()
-        self._announce, self._say, self._clock = announce, say, clock
+        self._announce, self._say, self._clock, self._cpu = announce, say, clock, cpu
         self.score: HeldOut | None = None  # of the version in use
         self.reward_auc: float | None = None
         self.losses: dict[str, float] = {}
@@ -83,6 +86,7 @@ class Worker:
         self._new = 0
         self._round: Iterator[bool] | None = None
         self._round_ended, self._dropped = clock(), False
+        self._spent = {True: 0.0, False: 0.0}  # s of CPU in the last round, and since
         self._progress = ""
         self._scored: tuple = ()  # version and held-out episodes that `score` is of
 
@@ -140,10 +144,11 @@ class Worker:
         """Do one unit; False when there is nothing to do now."""
         if self._clock() < self._idle_until:
             return False
-        before = time.process_time()
+        before, training = self._cpu(), self._round is not None
         did = self._unit(self._clock())
+        spent = self._cpu() - before
+        self._spent[training] += spent
         if did and self.options.cpu_share < 1.0:
-            spent = time.process_time() - before
             self._idle_until = self._clock() + spent * (1.0 / self.options.cpu_share - 1.0)
         return did
 
@@ -156,7 +161,8 @@ class Worker:
         if self._outbox and not self._waits(BAGS, now):
             self._write()
             return True
-        if self._round_due(now):
+        if self._round_due(now) and not self._owes_generation():
+            self._spent = {True: 0.0, False: 0.0}
             self._new, self._round = 0, self._train(list(self.intake.held), self.student.snapshot())
             return True
         if self._outbox or self._waits(BAGS, now):
@@ -296,6 +302,12 @@ class Worker:
     def _may_generate(self) -> bool:
         ready = not self._needs and self.verdict.allowed and bool(self._online or self._demos)
         return ready and self.queue < self.options.unread
+
+    def _owes_generation(self) -> bool:
+        """Whether less than its share has gone to generating since the last round; nothing is owed that cannot be."""
+        share = self.options.generate_share
+        owed = self._spent[True] * share / (1.0 - share)
+        return self._may_generate() and self._spent[False] < owed and not self._waits(BAGS, self._clock())
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""

@@ -34,8 +34,8 @@ class Learned:
     """Trains when the worker's rule says so, else makes as many synthetic rollouts as `unread` of its options says.
 
     `steps_per_step` are the most training steps per real step, beyond `worker.adapt_steps`; a round that needs more
-    goes on after the next rollout. The clock counts control periods of real steps, so that the same rollouts lead to
-    the same work.
+    goes on after the next rollout. The clock counts control periods of real steps and CPU time counts as none, so that
+    the same rollouts lead to the same work.
     """
 
     def __init__(self, task: Task, folder: Path, student: Student, worker: WorkerOptions, steps_per_step: float):
@@ -45,7 +45,7 @@ class Learned:
         self._steps = 0
         self._intake = Intake(task, worker.held_out)
         self._worker = Worker(student, self._intake, Store(folder / "synthetic"), worker, announce=self._made.append,
-                              clock=lambda: self._steps * CONTROL_PERIOD)
+                              clock=lambda: self._steps * CONTROL_PERIOD, cpu=lambda: 0.0)
 
     @property
     def version(self) -> int:

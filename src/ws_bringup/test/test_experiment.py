@@ -57,7 +57,7 @@ def test_shipped_experiments_are_valid(path):
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ("mode: hil_serl", "mode: dream", "mode = 'dream': must be one of worldsample, hil_serl"),
+    ("mode: hil_serl", "mode: dream", "mode = 'dream': must be one of hil_serl, worldsample"),
     ("mode: hil_serl", "speed: 3", "speed"),
     ("generator: oracle", "generator: none", "generator = 'none': does not go with mode = 'no_schedule'"),
     ("rho_max: 0.2", "rho_max: 2", "schedule.rho_max = 2"),

@@ -130,5 +130,5 @@ def test_nothing_is_used_while_the_gate_is_closed(folder, heard, begin):
 
 
 def test_an_unknown_mode_is_refused(begin, tmp_path):
-    known = "worldsample, hil_serl, no_schedule, no_qsel, no_ppl, paper, fidelity_paced"
+    known = "hil_serl, worldsample, no_schedule, no_qsel, no_ppl, paper, fidelity_paced"
     assert f"mode = 'dream': must be one of {known}" in refusal(begin(free_domain(), mode="dream", run_dir=tmp_path))

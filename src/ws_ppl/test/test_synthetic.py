@@ -92,6 +92,14 @@ def test_queues_never_hold_more_than_fits_and_a_dropped_version_is_gone(task, im
     assert replay.size("positive") == replay.size("negative") == 0
 
 
+def test_an_old_version_goes_wherever_it_stands(task, imagine):
+    replay = SyntheticReplay(task, 100)
+    for k, version in enumerate((2, 1, 2)):
+        replay.add(imagine(str(k), 10 + k, version=version))
+    replay.drop_versions(2)
+    assert replay.size("positive") == 10 + 12
+
+
 def test_one_that_has_no_room_at_all_is_an_error(task, imagine):
     with pytest.raises(ValueError, match="more than there is room for"):
         SyntheticReplay(task, 20).add(imagine("long", 30))

@@ -26,8 +26,8 @@ class Mode:
 
 
 MODES: dict[str, Mode] = {
-    "worldsample": Mode(),
     "hil_serl": Mode({"kind": "off"}, imagines=False),
+    "worldsample": Mode(),
     "no_schedule": Mode({"kind": "constant"}),
     "no_qsel": Mode(selection={"kind": "uniform"}),
     "no_ppl": Mode({"kind": "constant"}, {"kind": "uniform"}),

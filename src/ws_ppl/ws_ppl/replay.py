@@ -189,9 +189,10 @@ class SyntheticReplay(Replay):
         self._drop(lambda kept: kept.moment < moment)
 
     def _drop(self, stale: Callable[[_Kept], bool]) -> None:
-        for queue in self._queues.values():
-            while queue and stale(queue[0]):
-                self._evict(queue.popleft().slots)
+        for pool, queue in self._queues.items():
+            for kept in filter(stale, queue):
+                self._evict(kept.slots)
+            self._queues[pool] = deque(kept for kept in queue if not stale(kept))
 
     def _make_room(self, needed: int) -> None:
         longest = max(self.pools, key=self.size)

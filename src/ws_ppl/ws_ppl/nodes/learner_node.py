@@ -226,15 +226,15 @@ class _Source:
         self.pending: deque[str] = deque()
         self.rejected = 0
         self._learner, self._on_change, self._log = learner, on_change, node.get_logger()
-        self._version = 0
+        self._version: int | None = None  # not heard yet
         self._announced: set[str] = set()
         node.create_subscription(Rollout, "rollouts/synthetic", self._on_rollout, latched(1000))
         told = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
         node.create_subscription(WorldModelStatus, "world_model/status", self._on_status, alive(), event_callbacks=told)
 
     def ingest(self) -> bool:
-        """Read one announced rollout; False when there is none."""
-        if not self.pending:
+        """Read one announced rollout; False when there is none, or the world model's version is not known yet."""
+        if not self.pending or self._version is None:
             return False
         uri = self.pending.popleft()
         if not Path(uri).is_dir():  # its maker evicts as it likes

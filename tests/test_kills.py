@@ -21,7 +21,7 @@ HOLD_LIMIT = 0.25  # s from the death of the driver or the policy until the arm 
 BACK_LIMIT = 10.0  # s until the process is back
 STILL = 0.002  # rad, what a joint that holds may still creep
 BRAKING = 0.5  # s from there until the target stands still; the arm follows as its own tracker lets it
-FOLLOWING = 0.6
+FOLLOWING = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_operator_in_a_demonstration(probe, graph, kill):
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
                                            if m.content.episode_id == name), None), 30.0, "the demonstration's end")
     episode = read_episode(rollout.uri)
-    assert episode.success and set(episode.source) == {DEMONSTRATION}
+    assert len(episode) == rollout.steps > 5 and set(episode.source) == {DEMONSTRATION}, "whole, though it may miss"
     probe.running_episode(60.0)
 
 

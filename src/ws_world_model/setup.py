@@ -13,5 +13,10 @@ setup(
     zip_safe=True,
     license="Apache-2.0",
     description="Learned world model: counterfactual, reward-labelled rollouts from recorded ones.",
-    entry_points={"console_scripts": ["world_model = ws_world_model.nodes.world_model_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "success_detector = ws_world_model.nodes.success_detector_node:main",
+            "world_model = ws_world_model.nodes.world_model_node:main",
+        ]
+    },
 )

@@ -45,6 +45,36 @@ def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_pa
     assert real.items() <= graph["driver"].parameters.items()
     assert graph["policy"].parameters["auto_enable"] is False
     assert graph["policy"].parameters["success_source"] == "operator"
+    assert "success_detector" not in graph
+
+
+def test_a_classifier_that_tells_success_is_a_process_that_nothing_waits_for(tmp_path):
+    given = {"robot": "a1x", "success_source": "classifier", "run_dir": str(tmp_path), "namespace": "left"}
+    graph = by_name(from_texts(given))
+    detector = graph["success_detector"]
+    assert graph["policy"].parameters["success_source"] == "classifier"
+    assert detector.full_name == "/left/success_detector" and detector.background and not detector.required
+    assert detector.parameters == {"use_sim_time": False, "task": "pushing", "run_dir": str(tmp_path)}
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"success_source": "hope"}, "success_source = 'hope': must be one of auto, twin, operator, classifier"),
+    ({"success_source": "twin", "robot": "a1x"}, "success_source = 'twin': needs robot = 'twin'"),
+    ({"success_source": "operator"}, "success_source = 'operator': needs operator = 'joystick'"),
+])
+def test_nobody_who_cannot_is_asked_for_success(given, message):
+    with pytest.raises(ValueError, match=message):
+        make_settings(given)
+
+
+@pytest.mark.parametrize(("given", "teller"), [
+    ({}, "twin"),
+    ({"robot": "a1x"}, "operator"),
+    ({"success_source": "operator", "operator": "joystick"}, "operator"),
+    ({"success_source": "classifier"}, "classifier"),
+])
+def test_who_tells_success(given, teller):
+    assert by_name(make_settings(given))["policy"].parameters["success_source"] == teller
 
 
 def test_the_world_model_knows_how_far_the_driver_lets_the_target_lead(tmp_path):

@@ -130,7 +130,7 @@ def _learning(settings: Settings) -> list[Process]:
         **common,
         **folder,
         "seed": settings.seed,
-        "success_source": "twin" if truth else "operator",
+        "success_source": settings.told_by,
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
     }
@@ -151,6 +151,9 @@ def _learning(settings: Settings) -> list[Process]:
                 background=True),
         Process("monitor", "ws_bringup", "monitor", root, parameters=monitor, required=False),
     ]
+    if settings.told_by == "classifier":
+        processes.append(Process("success_detector", "ws_world_model", "success_detector", root,
+                                 parameters={**common, **folder}, required=False, background=True))
     if settings.record:
         processes.insert(0, Process("recorder", "ws_rollouts", "recorder", root, parameters={**clock, **folder}))
     if settings.scripted:

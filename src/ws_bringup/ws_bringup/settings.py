@@ -31,6 +31,10 @@ class Settings:
         "auto", "who demonstrates and intervenes: a script (twin only), a joystick on the topic joy, or auto: the "
         "script on the twin, the joystick on the arm", choices=("auto", "scripted", "joystick")
     )
+    success_source: str = option(
+        "auto", "who tells success: the twin's truth, the operator, or a classifier beside the operator; auto: the "
+        "truth on the twin, the operator on the arm", choices=("auto", "twin", "operator", "classifier")
+    )
     namespace: str = option("", "namespace of everything, so that two robots can run side by side")
     use_sim_time: bool = option(False, "follow the twin's clock instead of the wall's")
     params_file: str = option("", "ROS parameter file laid over the graph's own parameters")
@@ -57,6 +61,13 @@ class Settings:
         """Whether the scripted operator runs."""
         return self.operator == "scripted" or (self.operator == "auto" and self.robot == "twin")
 
+    @property
+    def told_by(self) -> str:
+        """Who tells success: twin, operator or classifier."""
+        if self.success_source == "auto":
+            return "twin" if self.robot == "twin" else "operator"
+        return self.success_source
+
 
 def make_settings(values: dict[str, Any]) -> Settings:
     """Check values, also against each other. Raises ValueError that names the setting and what is allowed."""
@@ -69,6 +80,10 @@ def make_settings(values: dict[str, Any]) -> Settings:
         raise ValueError(f"params_file = {settings.params_file!r}: no such file")
     if settings.robot == "a1x" and settings.operator == "scripted":
         raise ValueError("operator = 'scripted': needs robot = 'twin', it reads the scene's ground truth")
+    if settings.robot == "a1x" and settings.success_source == "twin":
+        raise ValueError("success_source = 'twin': needs robot = 'twin', the arm has no ground truth")
+    if settings.scripted and settings.success_source == "operator":
+        raise ValueError("success_source = 'operator': needs operator = 'joystick', the script tells no success")
     if settings.robot == "a1x" and settings.use_sim_time:
         raise ValueError("use_sim_time = True: needs robot = 'twin', the arm has no simulated clock")
     return settings

@@ -86,6 +86,18 @@ def test_stale_feedback_sends_nothing_and_recovers_from_where_the_arm_is(bench):
     assert b.relay.mode == HOLD
 
 
+def test_who_asked_it_to_hold_is_not_forgotten_over_stale_feedback(bench):
+    b = bench()
+    b.run(0.2, SIDE)
+    b.relay.hold("asked to hold")
+    b.run(0.5, feed=False)
+    assert "stale" in b.relay.state().reason
+    b.run(0.2)
+    assert (b.relay.mode, b.relay.state().reason) == (HOLD, "asked to hold")
+    with pytest.raises(Refused, match="asked to hold"):
+        b.relay.reset(b.task.reset_joints)
+
+
 @pytest.mark.parametrize("bad", [[np.nan] * 6, [np.inf] * 6, [0.0] * 5, [], [0, 0, -4.0, 0, 0, 0], ["x"] * 6])
 def test_bad_feedback_is_a_latched_fault(bench, bad):
     b = bench()

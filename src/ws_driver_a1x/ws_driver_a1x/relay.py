@@ -63,7 +63,7 @@ class Relay:
         self._feedback_time = self._command_time = self._now = -math.inf
         self._tick_time = math.inf  # the first tick moves nothing
         self._latched = False  # the target is where the arm is, or was led to from there
-        self._held = False  # asked to hold: no commands until enable()
+        self._held = ""  # why somebody had it hold: no commands until enable()
         self._same_frames = 0
         self._lag_since = self._reset_since = math.inf
         self._opening = task.gripper_opening
@@ -133,7 +133,7 @@ class Relay:
             raise Refused(f"at fault: {self.reason}")
         if not self._fresh(self._now):
             raise Refused("no fresh arm feedback")
-        self._held = False
+        self._held = ""
         if self.mode == LOCKED:
             self._gripper_target = self._opening
             self._latch(self._now)
@@ -143,7 +143,7 @@ class Relay:
         """Keep the place and take no commands until enable()."""
         if self.mode in (ACTIVE, HOLD, RESETTING):
             self._hold(reason)
-            self._held = True
+            self._held = reason
 
     def reset(self, joints) -> None:
         """Start the move to `joints` (6,). Raises Refused when not enabled, out of limits, or through the floor."""
@@ -151,7 +151,7 @@ class Relay:
         if joints is None or np.max(np.abs(joints - self.kinematics.clip(joints))) > 1e-6:
             raise Refused("reset joints are outside the soft limits")
         if self.mode not in (ACTIVE, HOLD, RESETTING) or self._held:
-            raise Refused(f"{MODE_NAMES[self.mode]}: {self.reason or 'enable first'}")
+            raise Refused(f"{MODE_NAMES[self.mode]}: {self._held or self.reason or 'enable first'}")
         if not self._fresh(self._now):
             raise Refused("no fresh arm feedback")
         if not self._latched:
@@ -185,6 +185,8 @@ class Relay:
             return None
         if not self._latched:
             self._latch(now)
+        if self._held:
+            self.reason = self._held  # what came between is over
         self._watch(now)
         position = self._motion.advance(duration)
         return Target(position.copy(), np.array(self.options.speed_cap), 100.0 * self._gripper_target)
@@ -263,7 +265,7 @@ class Relay:
     def _fault(self, reason: str) -> None:
         if self.mode != FAULT:
             self.mode, self.reason = FAULT, reason
-        self._latched = self._held = False
+        self._latched, self._held = False, ""
 
     def _count_same(self, arrays) -> None:
         old = (self._joints, self._joint_velocity, self._effort)

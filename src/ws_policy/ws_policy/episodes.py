@@ -19,7 +19,8 @@ class EpisodeOptions(ResetOptions):
     """When an episode starts, and what ends it."""
 
     demonstrations: int = option(20, "successful demonstrations to record before the policy acts", low=0, high=10000)
-    success_source: str = option("twin", "who tells success, beside buttons and services", choices=("twin", "operator"))
+    success_source: str = option("twin", "who tells success, beside buttons and services; the classifier calls one",
+                                 choices=("twin", "operator", "classifier"))
     success_reports: int = option(2, "reports of success in a row that count as one", low=1, high=100)
     observation_timeout: float = option(0.5, "no usable observation for this long aborts", unit="s", low=0.05, high=5.0)
     pause_limit: float = option(30.0, "longest pause in a demonstration", unit="s", low=0.1, high=3600.0)

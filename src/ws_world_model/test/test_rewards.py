@@ -204,7 +204,7 @@ def test_near_misses_are_drawn_oftener():
 @settings(deadline=None, max_examples=80)
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.floats(0, 1)))
 def test_a_success_needs_every_member_twice_in_a_row(probabilities):
-    labeller = Labeller(LabelOptions())
+    labeller = Labeller(LabelOptions(success_probability=0.9))
     label = labeller.label(probabilities)
     if label.kind == "success":
         assert (probabilities[:, label.index - 1 : label.index + 1] >= 0.9).all()
@@ -218,7 +218,7 @@ def test_a_success_needs_every_member_twice_in_a_row(probabilities):
 
 def test_a_success_that_does_not_last_is_none():
     rows = np.array([0.1, 0.95, 0.95, 0.1, 0.1, 0.96, 0.97, 0.9])[None].repeat(3, 0)
-    label = Labeller(LabelOptions())
+    label = Labeller(LabelOptions(success_probability=0.9))
     assert (label.label(rows).kind, label.label(rows).index) == ("success", 6)
     assert label.label(rows[:, :5]).kind == "abstain"
 
@@ -226,11 +226,11 @@ def test_a_success_that_does_not_last_is_none():
 @pytest.mark.parametrize("wrong", [np.zeros((3, 0)), np.zeros(3), np.full((1, 2), np.nan)])
 def test_no_label_without_probabilities(wrong):
     with pytest.raises(ValueError, match="probabilities"):
-        Labeller(LabelOptions()).label(wrong)
+        Labeller(LabelOptions(success_probability=0.9)).label(wrong)
 
 
 def test_imagined_successes_of_failures_raise_the_threshold_and_then_stop():
-    labeller = Labeller(LabelOptions())
+    labeller = Labeller(LabelOptions(success_probability=0.9))
     good, slip, sure = (labeller.label(np.full((3, 4), p)) for p in (0.1, 0.93, 0.999))
     for _ in range(30):
         labeller.observe_identity(False, good)

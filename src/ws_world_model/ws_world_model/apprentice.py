@@ -68,6 +68,7 @@ class Apprentice:
         options: CounterfactualOptions | None = None, seed: int = 0,
     ):
         self.trainer, self.rewards, self.versions = trainer, rewards, versions
+        versions.clear()
         self.options = options or CounterfactualOptions()
         self.dynamics = Timed(trainer.model)
         self.generator = Generator(self.dynamics, rewards, self.options, seed, session=uuid.uuid4().hex[:8])

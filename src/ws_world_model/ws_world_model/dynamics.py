@@ -82,9 +82,8 @@ class KinematicWorldModel(torch.nn.Module):
             drawn = self.renderer(tensors["candidates"].flatten(0, 1), mapped,
                                   self._condition(chosen.flatten(0, 1), batch.poses))
         truth = tensors["truth"].flatten(0, 1).permute(0, 3, 1, 2).contiguous().float() / 255.0
-        step = np.arange(len(batch.windows))[:, None, None], batch.windows
         valid = tensors["valid"].flatten(0, 1)
-        real, done = (torch.from_numpy(a).flatten(0, 1) for a in (batch.state[:, 1:][step], batch.done[step]))
+        real, done = (_in_windows(batch, tensor) for tensor in (tensors["state"][:, 1:], tensors["done"]))
         error = F.smooth_l1_loss(following / self.core.stride, real / self.core.stride, reduction="none").mean(-1)
         done = F.binary_cross_entropy_with_logits(self.core.done(hidden), done, reduction="none")
         return {
@@ -97,11 +96,9 @@ class KinematicWorldModel(torch.nn.Module):
 
     def _rolled(self, planes: Tensor | None, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """The core through all windows, each from its real start: states (B K, T, 13), memories (B K, T, H)."""
-        step = np.arange(len(batch.windows))[:, None, None], batch.windows
         seen = self._around(planes, batch.state[:, :-1]).unflatten(0, batch.action.shape[:2])  # where it really was
-        start, actions = batch.state[step[0][..., 0], batch.windows[..., 0]], batch.action[step]
-        return self.core.roll(seen[step].flatten(0, 1), torch.from_numpy(start).flatten(0, 1),
-                              torch.from_numpy(actions).flatten(0, 1))
+        state, action = (_in_windows(batch, torch.from_numpy(a)) for a in (batch.state[:, :-1], batch.action))
+        return self.core.roll(_in_windows(batch, seen), state[:, 0], action)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of `losses`."""
@@ -205,6 +202,11 @@ class KinematicWorldModel(torch.nn.Module):
         drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         drawn = drawn.reshape(count, steps, size, size, 6)
         return {"side": drawn[..., :3], "wrist": drawn[..., 3:]}
+
+
+def _in_windows(batch: ClipBatch, values: Tensor) -> Tensor:
+    """What (B, L, ...) holds at the steps of the batch's windows: (B K, T, ...)."""
+    return values[torch.arange(len(values))[:, None, None], torch.from_numpy(batch.windows)].flatten(0, 1)
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:

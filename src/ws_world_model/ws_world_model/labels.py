@@ -17,7 +17,7 @@ SUCCESS, FAILURE, ABSTAIN = "success", "failure", "abstain"
 class LabelOptions:
     """When a trajectory counts as what."""
 
-    success_probability: float = option(0.90, "success from here on, by the least sure member", low=0.5, high=0.999)
+    success_probability: float = option(0.97, "success from here on, by the least sure member", low=0.5, high=0.999)
     failure_probability: float = option(0.30, "failure when the members' mean stays below", low=0.001, high=0.5)
     consecutive: int = option(2, "frames in a row that must show the success", low=1, high=20)
     lasting: int = option(10, "frames after a success that must not look like a failure: a lever that comes back was "

@@ -39,6 +39,7 @@ class TableMap:
         low = np.array(task.workspace_low[:2]) + ahead - _MARGIN
         high = np.array(task.workspace_high[:2]) + ahead + _MARGIN
         self.low, self.step = low, (high - low) / (CELLS - 1)
+        self._scale = 2.0 / (self.step * (CELLS - 1))  # of the map's -1 .. 1, in 1/m
         rows, columns = np.mgrid[: calibration.size, : calibration.size]
         pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
         self._rays = torch.from_numpy((pixels @ np.linalg.inv(calibration.wrist.matrix).T).astype(np.float32))
@@ -73,10 +74,9 @@ class TableMap:
         """
         count = poses.shape[:2]
         here, turned = self._cameras.wrist_pose(poses.reshape(-1, STATE_SIZE))
-        scale = 2.0 / (self.step * (CELLS - 1))
-        first = torch.from_numpy(((here[:, :2] - self.low) * scale - 1.0)[:, ::-1].astype(np.float32))
+        first = torch.from_numpy(self._on_map(here).astype(np.float32))
         rays = self._rays @ torch.from_numpy(turned[:, [1, 0, 2]].astype(np.float32)).transpose(1, 2)
-        slope = rays[..., :2] / rays[..., 2:].clamp(max=-0.1) * torch.from_numpy(scale[::-1].astype(np.float32))
+        slope = rays[..., :2] / rays[..., 2:].clamp(max=-0.1) * torch.from_numpy(self._scale[::-1].astype(np.float32))
         drop = (torch.tensor(PLANES)[:, None] - torch.from_numpy(here[:, 2].astype(np.float32))).clamp(max=-0.02)
         return torch.addcmul(first.view(count[0], 1, count[1], 1, 2), slope.view(count[0], 1, count[1], -1, 2),
                              drop.view(len(PLANES), *count).transpose(0, 1).contiguous()[..., None, None])
@@ -84,12 +84,14 @@ class TableMap:
 
     def around(self, positions: np.ndarray) -> Tensor:
         """The squares around tool positions (B, N, 3) as (B, N PATCH, PATCH, 2) for grid_sample, column first."""
-        scale = 2.0 / (self.step * (CELLS - 1))
-        middle = ((positions[..., :2] - self.low) * scale - 1.0)[..., ::-1]
         ramp = (np.arange(PATCH) - (PATCH - 1) / 2) * _PATCH_CELL
-        square = np.stack(np.meshgrid(ramp * scale[1], ramp * scale[0]), axis=-1)
-        grid = middle[:, :, None, None] + square
+        square = np.stack(np.meshgrid(ramp * self._scale[1], ramp * self._scale[0]), axis=-1)
+        grid = self._on_map(positions)[:, :, None, None] + square
         return torch.from_numpy(grid.reshape(len(positions), -1, PATCH, 2).astype(np.float32))
+
+    def _on_map(self, places: np.ndarray) -> np.ndarray:
+        """Places (..., 3) in base_link as column and row (..., 2), -1 .. 1."""
+        return ((places[..., :2] - self.low) * self._scale - 1.0)[..., ::-1]
 
 
 class Completion(nn.Module):

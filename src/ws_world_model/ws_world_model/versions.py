@@ -21,9 +21,6 @@ class Versions:
 
     def __init__(self, folder: Path, keep: int = 3):
         self.folder, self._keep = Path(folder), keep
-        for beside in self.folder.glob(".v*"):  # half a file of a process that was killed
-            with contextlib.suppress(OSError):
-                beside.unlink()
 
     @property
     def numbers(self) -> list[int]:
@@ -50,6 +47,12 @@ class Versions:
         if refused:
             raise VersionsError(f"{self.folder}: no version can be used; " + "; ".join(refused))
         return None
+
+    def clear(self) -> None:
+        """Delete what a writer that was killed left half done. Only for the one who writes here."""
+        for beside in self.folder.glob(".v*"):
+            with contextlib.suppress(OSError):
+                beside.unlink()
 
     def prune(self) -> None:
         """Delete all but the newest. Raises OSError as the disk does."""

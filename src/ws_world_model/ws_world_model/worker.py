@@ -33,9 +33,9 @@ class WorkerOptions:
     held_out: int = option(2, "newest episodes that are not trained on", low=1, high=100)
     adapt_steps: int = option(1500, "steps on what is there before training waits for new episodes", low=1,
                               high=10_000_000)
-    round_steps: int = option(300, "steps until a version is measured, and published or dropped", low=1,
+    round_steps: int = option(200, "steps until a version is measured, and published or dropped", low=1,
                               high=1_000_000)
-    reward_steps: int = option(100, "most steps of the reward model in each round", low=0, high=1_000_000)
+    reward_steps: int = option(200, "most steps of the reward model in each round", low=0, high=1_000_000)
     every_episodes: int = option(8, "new episodes that start a round", low=1, high=10_000)
     every: float = option(600.0, "time after which fewer new episodes start a round", unit="s", low=1.0, high=1e6)
     generate_share: float = option(0.5, "least share of the work's time for generating, while that is allowed", low=0.0,

@@ -40,6 +40,7 @@ class MonitorNode(Node):
         self._folder.mkdir(parents=True, exist_ok=True)
         self._started = self.options.started or time.time()
         self._usage = Usage()
+        self._measured: dict[str, float] = {}
         self._rows: dict[str, dict] = {}
         self._heard: dict[str, float] = {}
         self._last_row = time.monotonic()
@@ -48,23 +49,31 @@ class MonitorNode(Node):
                 kind, f"{name}/status", lambda message, name=name: self._hear(name, message), qos_profile_sensor_data
             )
         # wall clock: the numbers go on while simulated time stands still
-        self.create_timer(1.0, self._write, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(1.0, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _hear(self, name: str, message) -> None:
         fields = [f for f in message.get_fields_and_field_types() if f != "header"]
         self._rows[name] = {f"{name}_{f}": getattr(message, f) for f in fields}
         self._heard[name] = time.monotonic()
 
-    def _write(self) -> None:
+    def close(self) -> None:
+        """The last row says how the run ended; the summary rests on it."""
+        if self._measured:  # what the others used is known from before: they end now
+            self._write(last=True)
+
+    def _tick(self) -> None:
+        self._measured = self._usage.measure()
+        self._write()
+
+    def _write(self, last: bool = False) -> None:
         now = time.monotonic()
-        row = {"time": time.time(), "session": self._started, "wall_s": time.time() - self._started}
-        row |= self._usage.measure()
+        row = {"time": time.time(), "session": self._started, "wall_s": time.time() - self._started, **self._measured}
         for name, values in self._rows.items():
             row |= values
             row[f"{name}_age_s"] = round(now - self._heard[name], 2)
         try:
             write_progress(self._folder, row)
-            if now - self._last_row >= self.options.row_period:
+            if last or now - self._last_row >= self.options.row_period:
                 self._last_row = now
                 append_metrics(self._folder, row)
         except OSError as error:

@@ -26,6 +26,7 @@ TINY = {
     "dynamics.width": 8, "rewards.members": 1, "rewards.channels": 4, "rewards.features": 8, "rewards.capacity": 500,
     "rewards.imagined_capacity": 200, "rewards.min_updates": 1, "rewards.min_successes": 1,
     "labels.success_probability": 0.5, "labels.failure_probability": 0.5, "gate.margin": -60.0, "gate.reward_auc": 0.0,
+    "gate.recall": 0.0, "labels.enough": 1, "worker.replays": 4,
     "store.min_free_mib": 1, "counterfactuals.variants": 2,
 }
 

@@ -103,6 +103,10 @@ class Apprentice:
         return self.rewards.labeller.false_positive_rate
 
     @property
+    def recall(self) -> float:
+        return self.rewards.labeller.recall
+
+    @property
     def seconds_per_chunk(self) -> float:
         return self.dynamics.seconds_per_chunk
 

@@ -21,6 +21,7 @@ def numbers(worker: Worker) -> dict[str, Any]:
         "persistence_ssim": score and score.persistence_ssim,
         "reward_auc": worker.reward_auc,
         "false_positive_rate": student.false_positive_rate,
+        "reward_recall": student.recall,
         "reward_threshold": student.reward_threshold,
         "training_loss": worker.losses.get("total"),
         "classifier_loss": worker.losses.get("classifier"),

@@ -34,6 +34,7 @@ class Student(Protocol):
     rewards_stopped: bool  # whether it calls too many failures successes
     reward_threshold: float  # probability from which it labels a success
     false_positive_rate: float  # NaN before the first replay of a failure
+    recall: float  # share of replayed successes that it labels so, NaN before there are enough
     seconds_per_chunk: float  # of the last segment that was generated, NaN before
     frames_per_s: float
 

@@ -32,6 +32,7 @@ class FakeStudent:
 
     seconds_per_chunk = frames_per_s = false_positive_rate = float("nan")
     reward_threshold = 0.9
+    recall = 1.0
     rewards_ready = True
     rewards_due = rewards_stopped = False
 

@@ -36,6 +36,8 @@ class WorkerOptions:
     round_steps: int = option(200, "steps until a version is measured, and published or dropped", low=1,
                               high=1_000_000)
     reward_steps: int = option(200, "most steps of the reward model in each round", low=0, high=1_000_000)
+    replays: int = option(16, "rollouts replayed after each round, to measure and teach the reward model", low=0,
+                          high=1000)
     every_episodes: int = option(8, "new episodes that start a round", low=1, high=10_000)
     every: float = option(600.0, "time after which fewer new episodes start a round", unit="s", low=1.0, high=1e6)
     generate_share: float = option(0.5, "least share of the work's time for generating, while that is allowed", low=0.0,
@@ -100,8 +102,8 @@ class Worker:
         """Of the version in use, as the gate looks at it."""
         psnr, persistence = (self.score.psnr, self.score.persistence_psnr) if self.score else (None, None)
         student = self.student
-        return Quality(psnr, persistence, self.reward_auc, student.rewards_ready, student.rewards_stopped,
-                       student.false_positive_rate)
+        return Quality(psnr, persistence, self.reward_auc, student.recall, student.rewards_ready,
+                       student.rewards_stopped, student.false_positive_rate)
 
     @property
     def confidence(self) -> float:
@@ -172,7 +174,7 @@ class Worker:
             return True
         if self._replay_due(now):
             self._replayed = now
-            self.counts.update(self.student.generate(list(self._online), list(self._demos), replay_only=True)[1])
+            self._replay()
             return True
         return False
 
@@ -236,6 +238,7 @@ class Worker:
             return
         self._measure_rewards(held_out)
         yield True
+        yield from self._replays()
         verdict = self.gate.publish(score.psnr, self.score.psnr if self.score else None)
         if not verdict.allowed:
             self._drop(before, verdict.reason)
@@ -266,6 +269,16 @@ class Worker:
             scores.append(self.student.score(episode))
             yield True
         return HeldOut.mean(scores)
+
+    def _replays(self) -> Iterator[bool]:
+        self._progress = "replays"
+        for _ in range(self.options.replays if self.student.rewards_ready else 0):
+            self._replay()
+            yield True
+
+    def _replay(self) -> None:
+        _, counts = self.student.generate(list(self._online), list(self._demos), replay_only=True)
+        self.counts.update(counts)
 
     def _measure_rewards(self, held_out: list[Episode]) -> None:
         auc = self.student.reward_auc(held_out)
@@ -311,8 +324,9 @@ class Worker:
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""
-        stopped = self.student.rewards_stopped and self.gate.fidelity(self.quality).allowed
-        return stopped and bool(self._online or self._demos) and now - self._replayed >= REPLAY_EVERY
+        quality = self.quality
+        unsure = quality.rewards_ready and self.gate.fidelity(quality).allowed and not self.gate.generate(quality).allowed
+        return unsure and bool(self._online or self._demos) and now - self._replayed >= REPLAY_EVERY
 
     def _generate(self) -> None:
         try:

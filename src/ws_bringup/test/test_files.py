@@ -173,11 +173,12 @@ def test_the_summary_says_what_the_world_model_reached(settings):
     assert write_summary(settings)["world_model_holdout_psnr"] == 28.5
 
 
-def test_the_mode_reaches_the_world_model(tmp_path):
-    assert by_name(make_settings({}))["world_model"].parameters["mode"] == "hil_serl"
-    given = make_settings({"mode": "worldsample", "run_dir": str(tmp_path), "seed": 4})
-    wanted = {"mode": "worldsample", "run_dir": str(tmp_path), "seed": 4, "task": "pushing"}
+def test_the_mode_reaches_learner_and_world_model(tmp_path):
+    assert not by_name(make_settings({"mode": "hil_serl"}))["world_model"].parameters["active"]
+    given = make_settings({"mode": "fidelity_paced", "run_dir": str(tmp_path), "seed": 4})
+    wanted = {"active": True, "worker.paced": True, "run_dir": str(tmp_path), "seed": 4, "task": "pushing"}
     assert wanted.items() <= by_name(given)["world_model"].parameters.items()
+    assert by_name(given)["learner"].parameters["mode"] == "fidelity_paced"
 
 
 def test_time_for_the_graph_leaves_the_evaluation_its_share(settings):

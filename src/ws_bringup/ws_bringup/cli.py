@@ -1,4 +1,4 @@
-"""The command line: worldsample run | evaluate | fidelity | doctor."""
+"""The command line: worldsample run | evaluate | experiment | fidelity | doctor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("name", "task", "mode", "minutes", "seed")  # settings with a flag of t
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; exit code 2 for anything that was asked for wrongly."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["evaluate"], ["fidelity"]):  # have their own options; imported late, they load torch and mujoco
+    if words and words[0] in ("evaluate", "experiment", "fidelity"):  # imported late, they load torch and mujoco
         command = importlib.import_module(f"ws_bringup.{words[0]}")
         parser = argparse.ArgumentParser(f"worldsample {words[0]}", description=command.__doc__)
         return command.main(command.arguments(parser).parse_args(words[1:]))
@@ -49,7 +49,7 @@ def _doctor(_: argparse.Namespace, rest: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("worldsample", description="Robot learning with a world model on ROS 2.")
-    commands = parser.add_subparsers(required=True, metavar="run | evaluate | fidelity | doctor")
+    commands = parser.add_subparsers(required=True, metavar="run | evaluate | experiment | fidelity | doctor")
     settings = {field.name: field for field in dataclasses.fields(Settings)}
     run = commands.add_parser(
         "run",
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--headless", action="store_true", help=describe(settings["headless"]))
     run.set_defaults(handler=_run)
     commands.add_parser("evaluate", help="measure a policy in lockstep, without ROS (see evaluate --help)")
+    commands.add_parser("experiment", help="modes and seeds side by side, in lockstep (see experiment --help)")
     commands.add_parser("fidelity", help="measure how true a world model is (see fidelity --help)")
     doctor = commands.add_parser("doctor", help="check whether this machine can run it")
     doctor.set_defaults(handler=_doctor)

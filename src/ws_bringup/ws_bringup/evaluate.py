@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,44 +15,53 @@ import numpy as np
 from ws_bringup.lockstep import Env, play
 from ws_bringup.statistics import wilson
 from ws_node.cpu import tune_for_torch
+from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task, load_task
 
 
-def evaluate(runtime, task: Task, episodes: int, seed: int, sample: bool = True, progress=None) -> dict:
-    """Play `episodes` episodes on scenes drawn from `seed` and summarise them.
+def rollouts(runtime, task: Task, episodes: int, seed: int, sample: bool = True) -> Iterator[Episode]:
+    """Play `episodes` episodes on scenes drawn from `seed`, without interventions.
 
     `runtime` has `act(observation, explore) -> (A,)`: with `sample` it acts as it does on the robot, drawing from its
-    distribution (as HIL-SERL evaluates), else by its mean. `progress` is called with (done, successes).
-    When interrupted (SIGINT, which also comes at the end of a run's time) the episodes that are over count.
+    distribution (as HIL-SERL evaluates), else by its mean.
     """
     env = Env(task, seed)
-    lengths, successes, began = [], 0, time.monotonic()
     try:
-        for done in range(1, episodes + 1):
-            episode = play(env, lambda seen: runtime.act(seen, explore=sample), f"evaluation-{seed}-{done}")
-            lengths.append(len(episode))
-            successes += episode.success
-            if progress:
-                progress(done, successes)
-    except KeyboardInterrupt:
-        if not lengths:
-            raise
+        for number in range(1, episodes + 1):
+            yield play(env, lambda seen: runtime.act(seen, explore=sample), f"evaluation-{seed}-{number}")
     finally:
         env.close()
-    episodes = len(lengths)
-    low, high = wilson(successes, episodes)
+
+
+def summary(played: Sequence[Episode]) -> dict:
+    """Success with its 95 % interval, and lengths."""
+    successes, lengths = sum(each.success for each in played), [len(each) for each in played]
     return {
-        "task": task.name,
-        "seed": seed,
-        "acts": "sampled" if sample else "mean",
-        "episodes": episodes,
+        "episodes": len(played),
         "successes": successes,
-        "success_rate": successes / episodes,
-        "success_ci": [low, high],
+        "success_rate": successes / len(played),
+        "success_ci": list(wilson(successes, len(played))),
         "length_mean": float(np.mean(lengths)),
         "steps": int(np.sum(lengths)),
-        "wall_s": time.monotonic() - began,
     }
+
+
+def evaluate(runtime, task: Task, episodes: int, seed: int, sample: bool = True, progress=None) -> dict:
+    """Play as `rollouts` does and summarise; `progress` is called with (done, successes).
+
+    When interrupted (SIGINT, which also comes at the end of a run's time) the episodes that are over count.
+    """
+    played, began = [], time.monotonic()
+    try:
+        for episode in rollouts(runtime, task, episodes, seed, sample):
+            played.append(episode)
+            if progress:
+                progress(len(played), sum(each.success for each in played))
+    except KeyboardInterrupt:
+        if not played:
+            raise
+    how = {"task": task.name, "seed": seed, "acts": "sampled" if sample else "mean"}
+    return {**how, **summary(played), "wall_s": time.monotonic() - began}
 
 
 def weights_of(args: argparse.Namespace, task: Task) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 from ws_bringup import parameters
 from ws_bringup.environment import share, without_shared_memory
 from ws_bringup.settings import Settings
+from ws_ppl.modes import MODES
 
 PARTS = ("robot", "learning", "view")
 CAMERA_PROFILE = "424x240x15"
@@ -133,10 +134,14 @@ def _learning(settings: Settings) -> list[Process]:
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
     }
-    learner = {**common, **folder, "seed": settings.seed}
-    world_model = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
-    if settings.robot == "a1x" and settings.mode == "worldsample":
-        world_model["dynamics.lead"] = REAL_ARM["max_lead"]
+    learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
+    mode = MODES[settings.mode]
+    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed}
+    if mode.imagines:
+        world_model |= {"worker.paced": mode.paced}
+        world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}
+        if settings.robot == "a1x":
+            world_model["dynamics.lead"] = REAL_ARM["max_lead"]
     monitor = {**folder, "started": time.time()}
     processes = [
         Process("policy", "ws_policy", "policy", root, parameters=policy),

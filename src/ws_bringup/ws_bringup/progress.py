@@ -29,6 +29,7 @@ WORLD_MODEL_CELLS = (
     ("world model", "world_model_version", "v{:.0f}"),
     ("PSNR", "world_model_holdout_psnr", "{:.1f} dB"),
     ("imagined", "world_model_synthetic", "{:.0f}"),
+    ("rho", "learner_rho", "{:.2f}"),
 )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from ws_node.options import build, option
+from ws_ppl.modes import MODES
 from ws_rollouts.task import task_names
 
-MODES = ("hil_serl", "worldsample")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -25,8 +25,8 @@ class Settings:
     name: str = option("pushing", "name of the run; its folder is runs/<name>")
     robot: str = option("twin", "the simulated arm or the real Galaxea A1X", choices=("twin", "a1x"))
     task: str = option("pushing", "what to learn", choices=tuple(task_names()))
-    mode: str = option("hil_serl", "how to learn; hil_serl uses real data only, worldsample a world model beside it",
-                       choices=MODES)
+    mode: str = option("hil_serl", "how to learn; hil_serl uses real data only, all others a world model beside it",
+                       choices=tuple(MODES))
     operator: str = option(
         "auto", "who demonstrates and intervenes: a script (twin only), a joystick on the topic joy, or auto: the "
         "script on the twin, the joystick on the arm", choices=("auto", "scripted", "joystick")

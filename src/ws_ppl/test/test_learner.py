@@ -145,6 +145,16 @@ def test_a_broken_checkpoint_falls_back_to_the_previous_one(tmp_path, task, make
         checkpoint.read(tmp_path)
 
 
+def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path, make_learner):
+    learner = make_learner()
+    checkpoint.save(learner, tmp_path)
+    with torch.no_grad():
+        next(learner.agent.critic.parameters()).fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match="critic.* is not finite"):
+        checkpoint.save(learner, tmp_path)
+    assert checkpoint.read(tmp_path) is not None and not (tmp_path / f"{checkpoint.CHECKPOINT}.previous").exists()
+
+
 def test_another_architecture_is_refused(tmp_path, task, make_learner, make_episode):
     learner = make_learner()
     for k in range(2):

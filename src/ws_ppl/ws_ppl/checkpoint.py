@@ -19,13 +19,19 @@ CHECKPOINT, POLICY = "learner.safetensors", "policy.safetensors"
 
 
 def save(learner: Learner, folder: Path) -> None:
-    """Write the checkpoint and the bare policy, each atomically; the last checkpoint stays as `*.previous`."""
+    """Write the checkpoint and the bare policy, each atomically; the last checkpoint stays as `*.previous`.
+
+    Raises FloatingPointError, and writes nothing, when a weight is not finite.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     agent = learner.agent
     tensors = {f"{kind}.{name}": t for kind, m in agent.modules().items() for name, t in arrays(m).items()}
     tensors["log_temperature"] = agent.log_temperature.detach().numpy().copy()
     tensors["rng.torch"] = torch.get_rng_state().numpy()
     tensors |= state_arrays(agent.optimiser)
+    broken = [name for name, values in tensors.items() if not np.isfinite(values).all()]
+    if broken:
+        raise FloatingPointError(f"{broken[0]} is not finite")
     counts = {
         "learner_step": learner.learner_step,
         "version": learner.version,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
+
+import numpy as np
 
 from ws_node.options import option
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
-from ws_ppl.replay import Replay
+from ws_ppl.bias import value_bias
+from ws_ppl.replay import Batch, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
-from ws_rollouts.episode import Episode
+from ws_ppl.schedule import Schedule, ScheduleOptions
+from ws_ppl.selection import Selection, SelectionOptions
+from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 
 
@@ -24,6 +30,10 @@ class LearnerOptions:
     offline_steps: int = option(1000, "updates on the demonstrations before the first weights", low=0, high=1_000_000)
     updates_per_step: float = option(1.5, "most updates per real step after that", low=0.01, high=100.0)
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)
+    synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
+    synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
+    synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
+    select_every: int = option(200, "updates between two looks at the values for selection", low=1, high=100_000)
     publish_every: int = option(50, "updates between two weights", low=1, high=100_000)
     checkpoint_every: int = option(500, "updates between two checkpoints", low=1, high=1_000_000)
 
@@ -38,17 +48,28 @@ class Learner:
         sac: SacOptions | None = None,
         networks: NetworkOptions | None = None,
         seed: int = 0,
+        schedule: ScheduleOptions | None = None,
+        selection: SelectionOptions | None = None,
     ):
         self.task, self.options = task, options or LearnerOptions()
         self.agent = Sac(task, sac or SacOptions(), networks or NetworkOptions(), seed)
         self.replay = Replay(task, self.options.capacity, seed)
+        self.schedule = Schedule(len(task.action_scale), schedule)
+        self.selection = Selection(selection)
+        capacity = self.options.synthetic_capacity if self.schedule.options.kind != "off" else 1
+        self.synthetic = SyntheticReplay(task, capacity, seed)
+        self._trusted = False
+        self.rho = 0.0  # of the last batch
         self.session = uuid.uuid4().hex
         self.learner_step = 0
         self.version = 0
         self.env_steps = 0
+        self.rollouts = 0
         self.demonstrations = 0
         self.episodes: list[str] = []
         self._known: set[str] = set()
+        self.refused = 0  # imagined episodes that selection did not admit
+        self.bias: float | None = None  # running mean of what `judge` found
         self.metrics: dict[str, float] = {}
 
     def add(self, episode: Episode) -> bool:
@@ -62,7 +83,53 @@ class Learner:
             self.demonstrations += episode.success
         else:
             self.env_steps += len(episode)
+            self.rollouts += 1
         return True
+
+    def judge(self, episode: Episode) -> None:
+        """Before a new rollout is learned from: by how much the critics over-estimate what it earned.
+
+        Not where a person helped, as the policy alone would have earned something else.
+        """
+        known = episode.episode_id in self._known
+        if known or self.state != "online" or episode.is_demonstration or episode.interventions:
+            return
+        bias = value_bias(self.agent, [episode], seed=self.learner_step).get("q_bias", math.nan)
+        if math.isfinite(bias):
+            self.bias = bias if self.bias is None else 0.9 * self.bias + 0.1 * bias
+
+    def add_synthetic(self, episode: Episode) -> bool:
+        """Take an imagined episode once; False when it was there already, or selection does not admit it.
+
+        Raises ValueError when it does not fit.
+        """
+        if episode.episode_id in self._known:
+            return False
+        admitted = self._admits(episode)
+        if admitted:
+            self.synthetic.add(episode, self.learner_step)
+        self.refused += not admitted
+        self._known.add(episode.episode_id)
+        return admitted
+
+    def _admits(self, episode: Episode) -> bool:
+        if self.selection.options.kind != "paper_literal":
+            return True
+        images = np.concatenate([episode.frames[view][:-1] for view in VIEWS], axis=-1)
+        value = self.agent.values(images, episode.state[:-1], episode.action[:-1]).mean()
+        return self.selection.admits(float(value), episode.success)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the source of synthetic episodes may be trusted now; the caller sets it."""
+        return self._trusted
+
+    @trusted.setter
+    def trusted(self, now: bool) -> None:
+        self._trusted = now
+        if not now:  # at once, whether or not there is anything to update with
+            self.schedule.gate(False)
+            self.rho = 0.0
 
     @property
     def waiting_for(self) -> str:
@@ -86,15 +153,56 @@ class Learner:
 
     def step(self) -> dict[str, float]:
         """One update; call only when nothing is waited for. Raises FloatingPointError on a loss that is not finite."""
-        half = self.options.batch_size // 2
-        online = half if self.replay.size("online") >= self.options.training_starts else 0
-        counts = {"demo": self.options.batch_size - online, "online": online}
-        sac = self.agent.options
+        self.schedule.gate(self.trusted)
+        self.synthetic.drop_older(self.learner_step - self.options.synthetic_age)
+        if self.learner_step % self.options.select_every == 0:
+            self._look_at_values()
+        online = self.replay.size("online") >= self.options.training_starts
         # critics that have seen demonstrations alone know no bad action: until rollouts come, the actor only imitates
-        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
-        self.metrics = self.agent.update(batch, improve=online > 0)
+        self.metrics = self.agent.update(self._batch(online), improve=online)
+        if online:
+            self.schedule.observe(self.metrics["entropy"])
         self.learner_step += 1
         return self.metrics
+
+    def _batch(self, online: bool) -> Batch:
+        """Half of the real part from each pool, and as much imagined as schedule and selection allow."""
+        size, sac = self.options.batch_size, self.agent.options
+        self.rho = self._rho() if online else 0.0
+        imagined = int(self.rho * size)
+        beside = self.schedule.options.use == "loss_weight"  # then the real part keeps its size
+        real = size if beside else size - imagined
+        counts = {"demo": real - real // 2, "online": real // 2} if online else {"demo": real}
+        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
+        if not imagined:
+            return batch
+        mix = self.selection.mix(self.synthetic.size("positive"), self.synthetic.size("negative"))
+        positives = round(mix.positive * imagined)
+        more = self.synthetic.sample({"positive": positives, "negative": imagined - positives}, sac.n_step, sac.gamma)
+        more.weight[:] = mix.weight
+        if beside:  # mean over real + rho times mean over imagined (WorldSample, eq. 4), as one mean
+            batch.weight *= (real + imagined) / real
+            more.weight *= self.rho * (real + imagined) / imagined
+        return Batch.join([batch, more])
+
+    def _rho(self) -> float:
+        if sum(map(self.synthetic.size, self.synthetic.pools)) < self.options.synthetic_least:
+            return 0.0
+        return self.schedule.rho(self.learner_step, self.rollouts)
+
+    def _look_at_values(self) -> None:
+        """Mean values of real, positive and negative transitions, for the selection."""
+        if any(map(self.synthetic.size, self.synthetic.pools)):
+            self.selection.observe(self._mean_value(self.replay, self.replay.pools),
+                                   self._mean_value(self.synthetic, ("positive",)),
+                                   self._mean_value(self.synthetic, ("negative",)))
+
+    def _mean_value(self, replay: Replay, pools: tuple[str, ...]) -> float | None:
+        counts = {pool: min(256, self.options.batch_size) // len(pools) for pool in pools if replay.size(pool)}
+        if not counts:
+            return None
+        batch = replay.sample(counts, self.agent.options.n_step, self.agent.options.gamma)
+        return float(self.agent.values(batch.images, batch.state, batch.action).mean())
 
     @property
     def publish_due(self) -> bool:

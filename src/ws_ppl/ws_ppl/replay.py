@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, STATE_SIZE, VIEWS, Episode
+from ws_ppl.gripper import switches
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
-POOLS = ("demo", "online")
-_OPEN = 0.9  # share of the opening from which a gripper counts as open, as in HIL-SERL
+REAL_POOLS = ("demo", "online")
+SYNTHETIC_POOLS = ("positive", "negative")
 
 
 @dataclass
 class Batch:
     """B transitions. images, next_images (B, S, S, 6) uint8; state, next_state (B, 13); action (B, A);
 
-    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo (B,) bool; switches (B,)
-    bool, whether the action closes a gripper that is open or opens one that is closed.
+    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool;
+    switches (B,) bool, whether the action closes an open gripper or opens a closed one; weight (B,) of the critics'
+    losses.
     """
 
     images: np.ndarray
@@ -32,6 +35,14 @@ class Batch:
     discount: np.ndarray
     demo: np.ndarray
     switches: np.ndarray
+    real: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def join(cls, parts: list[Batch]) -> Batch:
+        """One batch of several."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class Replay:
@@ -40,6 +51,9 @@ class Replay:
     A demonstration's steps and a human's corrections are in "demo", every step of a rollout is in
     "online" (HIL-SERL: corrections are in both). The oldest rollouts make room, demonstrations stay.
     """
+
+    pools: tuple[str, ...] = REAL_POOLS
+    real = True
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         size = task.image_size + 2 * PAD
@@ -55,7 +69,7 @@ class Replay:
         self._switches = np.zeros(capacity, bool)
         self._free: deque[int] = deque(range(capacity))
         self._rollouts: deque[np.ndarray] = deque()
-        self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in POOLS}
+        self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in self.pools}
         self._next = np.zeros(capacity, np.int64)  # slot of the next observation
         self.rng = np.random.default_rng(seed)
 
@@ -69,37 +83,42 @@ class Replay:
 
     def add(self, episode: Episode) -> None:
         """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
+        slots = self._store(episode)
+        rollout = not (episode.is_demonstration and episode.success)
+        taught = episode.success if episode.is_demonstration else True
+        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & taught
+        for pool, chosen in (("demo", guided), ("online", np.full(len(guided), rollout))):
+            self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
+        if rollout:
+            self._rollouts.append(slots)
+
+    def _store(self, episode: Episode) -> np.ndarray:
+        """Put the episode's observations into free slots, and return these."""
         pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
         frames = np.pad(np.concatenate([episode.frames[view] for view in VIEWS], axis=-1), pad, mode="edge")
         if frames.shape[1:] != self._frames.shape[1:] or episode.action.shape[1:] != self._action.shape[1:]:
             raise ValueError(f"{episode.episode_id}: frames {frames.shape} or actions of another size than this task's")
         needed = len(episode) + 1
         while len(self._free) < needed:
-            if not self._rollouts:
-                raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
-            self._evict(self._rollouts.popleft())
+            self._make_room(needed)
         slots = np.array([self._free.popleft() for _ in range(needed)])
         self._frames[slots] = frames
         self._state[slots], self._action[slots] = episode.state, episode.action
-        self._switches[slots] = gripper_switches(episode, self._task)
+        self._switches[slots] = switches(episode, self._task)
         self._reward[slots], self._last[slots] = episode.reward, slots[-1]
         self._terminal[slots] = False
         self._terminal[slots[-1]] = episode.terminated
         self._next[slots[:-1]], self._next[slots[-1]] = slots[1:], slots[-1]
-        self._index(episode, slots)
+        return slots
 
-    def _index(self, episode: Episode, slots: np.ndarray) -> None:
-        source = episode.source[:-1]
-        taught = episode.success if episode.is_demonstration else True
-        guided = np.isin(source, (DEMONSTRATION, HUMAN)) & taught
-        self._starts["demo"] = np.append(self._starts["demo"], slots[:-1][guided])
-        if not (episode.is_demonstration and episode.success):
-            self._starts["online"] = np.append(self._starts["online"], slots[:-1])
-            self._rollouts.append(slots)
+    def _make_room(self, needed: int) -> None:
+        if not self._rollouts:
+            raise ValueError(f"replay is full of demonstrations: {needed} slots needed, {len(self._free)} free")
+        self._evict(self._rollouts.popleft())
 
     def _evict(self, slots: np.ndarray) -> None:
         self._free.extend(slots)
-        for pool in POOLS:
+        for pool in self.pools:
             self._starts[pool] = np.setdiff1d(self._starts[pool], slots, assume_unique=True)
 
     def sample(self, counts: dict[str, int], n_step: int, gamma: float) -> Batch:
@@ -123,6 +142,8 @@ class Replay:
             discount=np.where(self._terminal[end], 0, power).astype(np.float32),
             demo=demo,
             switches=self._switches[start],
+            real=np.full(len(start), self.real),
+            weight=np.ones(len(start), np.float32),
         )
 
     def _shifted(self, slots: np.ndarray) -> np.ndarray:
@@ -134,16 +155,52 @@ class Replay:
         return out
 
 
-def gripper_switches(episode: Episode, task: Task) -> np.ndarray:
-    """(T+1,) bool: whether an action's gripper class is another than the one held, which is the last that was not 0.
+@dataclass(frozen=True)
+class _Kept:
+    slots: np.ndarray
+    version: int  # of the world model
+    moment: int  # learner step at which it came
 
-    At first it is closed where the episode's gripper is noticeably narrower than open.
+
+class SyntheticReplay(Replay):
+    """Imagined episodes in two queues: "positive" those labelled success, "negative" the others.
+
+    They share the room, and the longer queue makes room, its oldest first: a flood of one kind leaves the other alone.
     """
-    if task.gripper == "fixed":
-        return np.zeros(len(episode) + 1, bool)
-    wanted = np.sign(np.round(episode.action[:, -1]))
-    opening = float(episode.state[0, STATE["gripper"]][0])
-    told = np.append(1.0 if opening > _OPEN * task.gripper_opening else -1.0, wanted)
-    newest = np.maximum.accumulate(np.where(told != 0, np.arange(len(told)), 0))
-    held = told[newest][:-1]
-    return (wanted != 0) & (wanted != held)
+
+    pools = SYNTHETIC_POOLS
+    real = False
+
+    def __init__(self, task: Task, capacity: int, seed: int = 0):
+        super().__init__(task, capacity, seed)
+        self._queues: dict[str, deque[_Kept]] = {pool: deque() for pool in self.pools}
+
+    def add(self, episode: Episode, moment: int = 0) -> None:
+        """As for real ones; `moment` is the learner step now, for `drop_older`.
+
+        The episode's notes name the world model's version. Raises ValueError, also for one that has no room at all.
+        """
+        if len(episode) + 1 > self.capacity:
+            raise ValueError(f"{episode.episode_id}: {len(episode)} steps are more than there is room for")
+        version, slots = int(episode.notes.get("world_model_version", 0)), self._store(episode)
+        pool = "positive" if episode.success else "negative"
+        self._starts[pool] = np.append(self._starts[pool], slots[:-1])
+        self._queues[pool].append(_Kept(slots, version, moment))
+
+    def drop_versions(self, before: int) -> None:
+        """Forget what older versions than this imagined."""
+        self._drop(lambda kept: kept.version < before)
+
+    def drop_older(self, moment: int) -> None:
+        """Forget what came before this learner step."""
+        self._drop(lambda kept: kept.moment < moment)
+
+    def _drop(self, stale: Callable[[_Kept], bool]) -> None:
+        for pool, queue in self._queues.items():
+            for kept in filter(stale, queue):
+                self._evict(kept.slots)
+            self._queues[pool] = deque(kept for kept in queue if not stale(kept))
+
+    def _make_room(self, needed: int) -> None:
+        longest = max(self.pools, key=self.size)
+        self._evict(self._queues[longest].popleft().slots)

@@ -66,11 +66,12 @@ class Sac:
         Raises FloatingPointError when a loss is not finite.
         """
         encoded, encoded_next = self._encode(batch)
-        data = {k: torch.from_numpy(getattr(batch, k)) for k in ("action", "returns", "discount", "demo", "switches")}
+        names = ("action", "returns", "discount", "demo", "switches", "weight")
+        data = {k: torch.from_numpy(getattr(batch, k)) for k in names}
         critic_loss, q = self._critic_loss(encoded, encoded_next, data)
         bc_loss = self._bc_loss(encoded, data)
         gripper_loss = self._gripper_loss(encoded, encoded_next, data)
-        actor_loss, log_prob = self._actor_loss(encoded.detach())
+        actor_loss, log_prob = self._actor_loss(encoded.detach()[torch.from_numpy(batch.real)])
         temperature_loss = -self.log_temperature.exp() * (log_prob.detach().mean() + self._target_entropy)
         loss = critic_loss + self.options.bc_weight * bc_loss + gripper_loss
         if improve:
@@ -89,6 +90,13 @@ class Sac:
             "entropy": -log_prob.mean().item(),
             "temperature": self.log_temperature.exp().item(),
         }
+
+    @torch.no_grad()
+    def values(self, images: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """The target critics' least value, (B,), of images (B, S, S, 6), state (B, 13), action (B, A)."""
+        with self._autocast():
+            encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
+        return self.critic_target(encoded, torch.from_numpy(action)[:, :-1]).amin(0).numpy()
 
     def imitate(self, batch: Batch) -> float:
         """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""
@@ -117,7 +125,7 @@ class Sac:
             bootstrap = self.critic_target(following, action).amin(0)  # no entropy backup
             target = (data["returns"] + data["discount"] * bootstrap).clamp(0.0, 1.0)
         q = self.critic(encoded, data["action"][:, :-1])
-        return F.mse_loss(q, target.expand_as(q)), q.detach()
+        return (data["weight"] * (q - target) ** 2).mean(), q.detach()
 
     def _actor_loss(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         action, log_prob = self.policy.actor.sample(encoded)
@@ -146,7 +154,8 @@ class Sac:
             bootstrap = self.gripper_target(following).gather(1, best).squeeze(1)
             cost = self.options.gripper_penalty * data["switches"]
             target = (data["returns"] - cost + data["discount"] * bootstrap).clamp(low, 1.0)
-        return F.mse_loss(self.policy.gripper(encoded).gather(1, chosen[:, None]).squeeze(1), target)
+        q = self.policy.gripper(encoded).gather(1, chosen[:, None]).squeeze(1)
+        return (data["weight"] * (q - target) ** 2).mean()
 
     @torch.no_grad()
     def _follow(self) -> None:

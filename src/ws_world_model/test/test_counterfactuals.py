@@ -109,3 +109,9 @@ def test_where_the_driver_held_the_target_back_the_recorded_actions_stay_inside(
     segment = still(task, task.workspace_low)
     segment.episode.action[:, :3] = np.random.default_rng(seed).uniform(-1, 0, (11, 3))
     assert inside_workspace(segment, segment.actions, task)
+
+
+def test_a_trusted_world_model_is_asked_further_away():
+    options = CounterfactualOptions()
+    assert options.widened(0.0) == options
+    assert options.widened(0.5).noise == pytest.approx(0.275) and options.widened(1.0).noise == options.sure_noise

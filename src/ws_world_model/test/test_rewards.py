@@ -249,8 +249,23 @@ def test_imagined_successes_of_failures_raise_the_threshold_and_then_stop():
     assert not labeller.stopped
 
 
+def test_recall_is_known_when_enough_successes_were_replayed_and_forgets():
+    labeller = Labeller(LabelOptions(success_probability=0.9, enough=4))
+    seen, missed = (labeller.label(np.full((3, 4), p)) for p in (0.95, 0.5))
+    for label in (missed, missed, seen):
+        labeller.observe_identity(True, label)
+    assert np.isnan(labeller.recall), "too few"
+    labeller.observe_identity(False, missed)
+    labeller.observe_identity(True, seen)
+    assert labeller.recall == 0.5
+    labeller.observe_identity(True, seen)
+    assert labeller.recall == 0.75, "weights of long ago do not count"
+
+
 def test_calibration_survives_saving(task):
     model, other = RewardModel(task, SMALL), RewardModel(task, SMALL)
+    for _ in range(20):
+        model.observe_identity(True, model.label(np.full((3, 3), 0.99)))
     for _ in range(25):
         model.observe_identity(False, model.label(np.full((3, 3), 0.95)))
     other.load(model.tensors(), model.metadata())

@@ -15,7 +15,7 @@ from ws_world_model.worker import Worker, WorkerOptions, trained_of
 
 TASK = load_task("pushing")
 OPTIONS = {"demonstrations": 3, "adapt_steps": 4, "round_steps": 4, "every_episodes": 4, "unread": 6,
-           "generate_share": 0.0}
+           "generate_share": 0.0, "replays": 0}
 
 
 class Bench:
@@ -161,6 +161,18 @@ def test_a_reward_model_that_errs_stops_generation_and_replays_may_open_it_again
     bench.work()
     assert bench.student.replays == 2
     bench.student.rewards_stopped = False
+    bench.work()
+    assert bench.announced
+
+
+def test_successes_that_are_not_recognised_stop_generation_until_newer_weights_show_them(tmp_path):
+    bench = Bench(tmp_path, replays=3)
+    bench.student.recall = 0.0
+    bench.record(0, 1, 2, demonstration=True)
+    bench.work()
+    assert bench.student.generated == 0 and bench.student.replays == 3 + 1, "after the round, and while it waits"
+    assert "0% of replayed successes recognised" in bench.worker.state[1]
+    bench.student.recall = 1.0
     bench.work()
     assert bench.announced
 

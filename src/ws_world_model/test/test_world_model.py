@@ -1,4 +1,4 @@
-"""The node in a process of its own: off in one mode; in the other it learns, imagines, and survives a kill."""
+"""The node in a process of its own: off unless active; then it learns, imagines, and survives a kill."""
 
 import signal
 from functools import partial
@@ -21,11 +21,12 @@ from ws_rollouts.testing import make_episode  # noqa: E402
 MODULE = "ws_world_model.nodes.world_model_node"
 # the shipped code, but tiny, and a gate and labels that let everything pass
 TINY = {
-    "mode": "worldsample", "worker.demonstrations": 3, "worker.adapt_steps": 2, "worker.round_steps": 2,
+    "active": True, "worker.demonstrations": 3, "worker.adapt_steps": 2, "worker.round_steps": 2,
     "worker.reward_steps": 2, "worker.every_episodes": 2, "trainer.clips": 1, "trainer.drawn": 1, "dynamics.hidden": 8,
     "dynamics.width": 8, "rewards.members": 1, "rewards.channels": 4, "rewards.features": 8, "rewards.capacity": 500,
     "rewards.imagined_capacity": 200, "rewards.min_updates": 1, "rewards.min_successes": 1,
     "labels.success_probability": 0.5, "labels.failure_probability": 0.5, "gate.margin": -60.0, "gate.reward_auc": 0.0,
+    "gate.recall": 0.0, "labels.enough": 1, "worker.replays": 4,
     "store.min_free_mib": 1, "counterfactuals.variants": 2,
 }
 
@@ -89,8 +90,7 @@ def test_it_says_that_generation_is_off_and_ends_cleanly():
 
 
 @pytest.mark.parametrize(("values", "reason"), [
-    ({"mode": "worldsample"}, "run_dir = ''"),
-    ({"mode": "dream"}, "mode = 'dream': must be one of hil_serl, worldsample"),
+    ({"active": True}, "run_dir = ''"),
     ({**TINY, "run_dir": ".", "worker.held_out": 0}, "worker.held_out = 0"),
 ])
 def test_a_wrong_start_is_refused(values, reason):

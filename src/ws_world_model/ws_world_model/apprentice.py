@@ -103,6 +103,10 @@ class Apprentice:
         return self.rewards.labeller.false_positive_rate
 
     @property
+    def recall(self) -> float:
+        return self.rewards.labeller.recall
+
+    @property
     def seconds_per_chunk(self) -> float:
         return self.dynamics.seconds_per_chunk
 
@@ -177,8 +181,9 @@ class Apprentice:
         return notes
 
     def generate(
-        self, online: list[Episode], demos: list[Episode], replay_only: bool = False
+        self, online: list[Episode], demos: list[Episode], replay_only: bool = False, confidence: float = 0.0
     ) -> tuple[list[Episode], Mapping[str, int]]:
+        self.generator.options = self.options.widened(confidence)
         generated = self.generator.generate(sample_segment(online, demos, self.options, self._rng), replay_only)
         return generated.episodes, generated.counts
 

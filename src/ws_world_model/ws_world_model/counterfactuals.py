@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,14 @@ class CounterfactualOptions:
                                  low=0.0, high=1.0)
     identity_every: int = option(8, "one in so many segments is also replayed unchanged, as calibration",
                                  low=1, high=10_000)
+    sure_noise: float = option(0.50, "the noise where the world model is fully trusted, when paced by its fidelity",
+                               low=0.0, high=1.0)
     attempts: int = option(5, "draws of a variant before it is given up as outside the workspace", low=1, high=100)
+
+
+    def widened(self, confidence: float) -> CounterfactualOptions:
+        """Perturbations for a world model that is trusted so far, 0 .. 1: from `noise` to `sure_noise`."""
+        return replace(self, noise=self.noise + confidence * (self.sure_noise - self.noise))
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,7 @@ class Generator:
                              f"the dynamics are of {self.dynamics.task.name!r}")
         start = context_of(segment.episode, segment.start, segment.length)
         result = Generated()
-        variants = self._variants(segment, replay_only, result.counts)
-        self._segments += 1
+        variants = self.variants(segment, replay_only, result.counts)
         if not variants:
             return result
         imagined = self.dynamics.imagine(stack([start] * len(variants)), np.stack([v.actions for v in variants]))
@@ -79,7 +78,8 @@ class Generator:
             self._take(segment, variant, imagined, row, result)
         return result
 
-    def _variants(self, segment: Segment, replay_only: bool, counts: Counter[str]) -> list[Variant]:
+    def variants(self, segment: Segment, replay_only: bool, counts: Counter[str]) -> list[Variant]:
+        """What is to be imagined of a segment; counts what would leave the workspace."""
         variants = []
         if replay_only or self._segments % self.options.identity_every == 0:
             xi = np.ones(segment.actions.shape[1] - 1, np.float32)
@@ -89,6 +89,7 @@ class Generator:
             counts["outside"] += variant is None
             if variant is not None:
                 variants.append(variant)
+        self._segments += 1
         return variants
 
     def _variant(self, segment: Segment, number: int) -> Variant | None:
@@ -114,7 +115,7 @@ class Generator:
         result.counts[label.kind] += 1
         if label.kind != ABSTAIN:
             frames = {view: seen[lead:] for view, seen in frames.items()}
-            result.episodes.append(self._episode(segment, variant, frames, state[lead:], label))
+            result.episodes.append(self.episode(segment, variant, frames, state[lead:], label))
 
     def _calibrate(
         self, segment: Segment, frames: dict[str, np.ndarray], state: np.ndarray, label: Label, counts: Counter[str]
@@ -130,7 +131,7 @@ class Generator:
         if not truth or label.kind != FAILURE:
             self.rewards.add_imagined(frames, state, len(state) - 1 if truth else None)
 
-    def _episode(
+    def episode(
         self, segment: Segment, variant: Variant, frames: dict[str, np.ndarray], state: np.ndarray, label: Label
     ) -> Episode:
         """Observation 0 is real; a success ends where the label says. Stamps are those of the parent's steps."""

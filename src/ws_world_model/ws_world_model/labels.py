@@ -29,7 +29,8 @@ class LabelOptions:
     stopped_from: float = option(0.10, "share of failures labelled success from which generation stops",
                                  low=0.0, high=1.0)
     tracked: int = option(100, "newest replays of failures that the shares are of", low=1, high=10_000)
-    enough: int = option(20, "replays of failures before the shares mean anything", low=1, high=10_000)
+    enough: int = option(20, "replays of failures, and of successes, before the shares mean anything", low=1,
+                         high=10_000)
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,13 @@ class Label:
 
 
 class Labeller:
-    """Labels trajectories, and tracks on replays of known outcome how often a failure is called a success."""
+    """Labels trajectories, and tracks on replays of known outcome how often it errs."""
 
     def __init__(self, options: LabelOptions):
         self.options = options
         self.threshold = options.success_probability
         self._failures: deque[float] = deque(maxlen=options.tracked)  # scores of replayed failures, oldest first
+        self._recognised: deque[bool] = deque(maxlen=options.enough)  # replayed successes; few, as they must be fresh
 
     def label(self, probabilities: np.ndarray) -> Label:
         """Of one trajectory: `probabilities` (members, T). Raises ValueError when they are none or not finite."""
@@ -80,6 +82,7 @@ class Labeller:
     def observe_identity(self, true_success: bool, label: Label) -> None:
         """A replay of known outcome was labelled; raises the threshold by a step when too many failures pass it."""
         if true_success:
+            self._recognised.append(label.kind == SUCCESS)
             return
         self._failures.append(label.score)
         if self._enough and self.false_positive_rate > self.options.tolerated:
@@ -92,6 +95,12 @@ class Labeller:
         return float(np.mean(np.array(self._failures) >= self.threshold)) if self._failures else float("nan")
 
     @property
+    def recall(self) -> float:
+        """Share of the newest replayed successes that were labelled so; NaN before there are enough."""
+        full = len(self._recognised) == self.options.enough
+        return float(np.mean(self._recognised)) if full else float("nan")
+
+    @property
     def stopped(self) -> bool:
         """Whether its successes are too unsure to learn from. Goes on with replays, this may end."""
         return self._enough and self.false_positive_rate > self.options.stopped_from
@@ -102,9 +111,11 @@ class Labeller:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What survives a restart."""
-        return {"threshold": np.array([self.threshold]), "failures": np.array(self._failures, np.float64)}
+        return {"threshold": np.array([self.threshold]), "failures": np.array(self._failures, np.float64),
+                "recognised": np.array(self._recognised, np.uint8)}
 
-    def load(self, threshold: float, failures: Iterable[float]) -> None:
+    def load(self, threshold: float, failures: Iterable[float], recognised: Iterable[bool]) -> None:
         """Take over what `tensors` gave."""
         self.threshold = float(threshold)
         self._failures = deque(map(float, failures), maxlen=self.options.tracked)
+        self._recognised = deque(map(bool, recognised), maxlen=self.options.enough)

@@ -21,11 +21,13 @@ def numbers(worker: Worker) -> dict[str, Any]:
         "persistence_ssim": score and score.persistence_ssim,
         "reward_auc": worker.reward_auc,
         "false_positive_rate": student.false_positive_rate,
+        "reward_recall": student.recall,
         "reward_threshold": student.reward_threshold,
         "training_loss": worker.losses.get("total"),
         "classifier_loss": worker.losses.get("classifier"),
         "seconds_per_chunk": student.seconds_per_chunk,
         "frames_per_s": student.frames_per_s,
+        "confidence": worker.confidence,
         "synthetic_mib": worker.store.bytes / 2**20,
     }
     return {

@@ -21,6 +21,7 @@ from ws_world_model.reward_network import WINDOW, Member, check_image_size, to_b
 from ws_world_model.scaling import StateScale
 
 _LIMIT = 3.0  # of the scaled state
+_GROWING = ("reward.calibration.failures", "reward.calibration.recognised")
 _ARCHITECTURE = "three-frame ensemble 1"  # changes when older weights no longer mean the same
 
 
@@ -277,7 +278,7 @@ class RewardModel:
         for name, value in own.items():
             if name not in tensors:
                 raise RewardError(f"tensor {name} is missing")
-            if name != "reward.calibration.failures" and tensors[name].shape != value.shape:
+            if name not in _GROWING and tensors[name].shape != value.shape:
                 raise RewardError(f"tensor {name} is {tensors[name].shape}, must be {value.shape}")
             if not np.isfinite(tensors[name]).all():
                 raise RewardError(f"tensor {name} is not finite")
@@ -285,7 +286,7 @@ class RewardModel:
         weights = {n: torch.from_numpy(np.array(tensors[f"reward.{n}"], np.float32)) for n in names}
         self._members.load_state_dict(weights)
         self._averaged.load_state_dict(weights)
-        self.labeller.load(tensors["reward.calibration.threshold"][0], tensors["reward.calibration.failures"].ravel())
+        self.labeller.load(tensors["reward.calibration.threshold"][0], *(tensors[n].ravel() for n in _GROWING))
         self.updates, self.successes = map(int, tensors["reward.counts"])
 
 

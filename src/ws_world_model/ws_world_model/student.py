@@ -34,6 +34,7 @@ class Student(Protocol):
     rewards_stopped: bool  # whether it calls too many failures successes
     reward_threshold: float  # probability from which it labels a success
     false_positive_rate: float  # NaN before the first replay of a failure
+    recall: float  # share of replayed successes that it labels so, NaN before there are enough
     seconds_per_chunk: float  # of the last segment that was generated, NaN before
     frames_per_s: float
 
@@ -70,7 +71,10 @@ class Student(Protocol):
         ...
 
     def generate(
-        self, online: list[Episode], demos: list[Episode], replay_only: bool = False
+        self, online: list[Episode], demos: list[Episode], replay_only: bool = False, confidence: float = 0.0
     ) -> tuple[list[Episode], Mapping[str, int]]:
-        """Labelled synthetic episodes of one segment, and what is to be counted; `replay_only` just calibrates."""
+        """Labelled synthetic episodes of one segment, and what is to be counted; `replay_only` just calibrates.
+
+        With more `confidence`, 0 .. 1, the counterfactuals are further from what was done.
+        """
         ...

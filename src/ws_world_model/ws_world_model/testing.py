@@ -32,6 +32,7 @@ class FakeStudent:
 
     seconds_per_chunk = frames_per_s = false_positive_rate = float("nan")
     reward_threshold = 0.9
+    recall = 1.0
     rewards_ready = True
     rewards_due = rewards_stopped = False
 
@@ -76,7 +77,7 @@ class FakeStudent:
         self.disk[version] = (self.skill, dict(notes))
         self.version = version
 
-    def generate(self, online, demos, replay_only=False):
+    def generate(self, online, demos, replay_only=False, confidence=0.0):
         if replay_only:
             self.replays += 1
             return [], {"replay_right": 1}

@@ -36,6 +36,8 @@ class WorkerOptions:
     round_steps: int = option(200, "steps until a version is measured, and published or dropped", low=1,
                               high=1_000_000)
     reward_steps: int = option(200, "most steps of the reward model in each round", low=0, high=1_000_000)
+    replays: int = option(16, "rollouts replayed after each round, to measure and teach the reward model", low=0,
+                          high=1000)
     every_episodes: int = option(8, "new episodes that start a round", low=1, high=10_000)
     every: float = option(600.0, "time after which fewer new episodes start a round", unit="s", low=1.0, high=1e6)
     generate_share: float = option(0.5, "least share of the work's time for generating, while that is allowed", low=0.0,
@@ -44,6 +46,7 @@ class WorkerOptions:
     demo_pool: int = option(20, "newest demonstrations that segments are taken from", low=1, high=10_000)
     unread: int = option(32, "synthetic rollouts that the learner has not read at which generation waits", low=1,
                          high=1000)
+    paced: bool = option(False, "the truer the world model, the wider the perturbations")
     cpu_share: float = option(1.0, "most of one core that is used", low=0.01, high=1.0)
 
 
@@ -98,7 +101,14 @@ class Worker:
     def quality(self) -> Quality:
         """Of the version in use, as the gate looks at it."""
         psnr, persistence = (self.score.psnr, self.score.persistence_psnr) if self.score else (None, None)
-        return Quality(psnr, persistence, self.reward_auc, self.student.rewards_ready, self.student.rewards_stopped)
+        student = self.student
+        return Quality(psnr, persistence, self.reward_auc, student.recall, student.rewards_ready,
+                       student.rewards_stopped, student.false_positive_rate)
+
+    @property
+    def confidence(self) -> float:
+        """How far the version in use is trusted beyond what lets the gate open, 0 .. 1."""
+        return self.gate.confidence(self.quality) if self.student.version else 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -164,7 +174,7 @@ class Worker:
             return True
         if self._replay_due(now):
             self._replayed = now
-            self.counts.update(self.student.generate(list(self._online), list(self._demos), replay_only=True)[1])
+            self._replay()
             return True
         return False
 
@@ -228,6 +238,7 @@ class Worker:
             return
         self._measure_rewards(held_out)
         yield True
+        yield from self._replays()
         verdict = self.gate.publish(score.psnr, self.score.psnr if self.score else None)
         if not verdict.allowed:
             self._drop(before, verdict.reason)
@@ -258,6 +269,16 @@ class Worker:
             scores.append(self.student.score(episode))
             yield True
         return HeldOut.mean(scores)
+
+    def _replays(self) -> Iterator[bool]:
+        self._progress = "replays"
+        for _ in range(self.options.replays if self.student.rewards_ready else 0):
+            self._replay()
+            yield True
+
+    def _replay(self) -> None:
+        _, counts = self.student.generate(list(self._online), list(self._demos), replay_only=True)
+        self.counts.update(counts)
 
     def _measure_rewards(self, held_out: list[Episode]) -> None:
         auc = self.student.reward_auc(held_out)
@@ -303,8 +324,10 @@ class Worker:
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""
-        stopped = self.student.rewards_stopped and self.gate.fidelity(self.quality).allowed
-        return stopped and bool(self._online or self._demos) and now - self._replayed >= REPLAY_EVERY
+        quality = self.quality
+        faithful = quality.rewards_ready and self.gate.fidelity(quality).allowed
+        unsure = faithful and not self.gate.generate(quality).allowed
+        return unsure and bool(self._online or self._demos) and now - self._replayed >= REPLAY_EVERY
 
     def _generate(self) -> None:
         try:
@@ -313,7 +336,8 @@ class Worker:
             self._pause(BAGS, str(error))
             return
         self._refused.pop(BAGS, None)
-        episodes, counts = self.student.generate(list(self._online), list(self._demos))
+        confidence = self.confidence if self.options.paced else 0.0
+        episodes, counts = self.student.generate(list(self._online), list(self._demos), confidence=confidence)
         self.counts.update(counts)
         self._outbox.extend(episodes)
         self.film = episodes[0] if episodes else self.film

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 
-from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout
+from ws_interfaces.msg import LearnerStatus, PolicyWeights, Rollout, WorldModelStatus
 from ws_node.cpu import tune_for_torch
 from ws_node.memory import rss_mib
 from ws_node.options import option
-from ws_node.qos import latched
+from ws_node.qos import alive, latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.networks import NetworkOptions
 from ws_ppl import checkpoint
 from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.modes import MODES
 from ws_ppl.sac import SacOptions
+from ws_ppl.schedule import ScheduleOptions
+from ws_ppl.selection import SelectionOptions
+from ws_ppl.synthetic import VERSIONS, check_synthetic
 from ws_rollouts.bag import BagError, read_episode
 from ws_rollouts.catalog import finished
 from ws_rollouts.task import load_task
@@ -33,6 +39,7 @@ class NodeOptions:
     task: str = option("pushing", "name of the task")
     seed: int = option(0, "of networks, sampling and augmentation", low=0, high=2**31 - 1)
     resume: bool = option(True, "go on from the newest checkpoint")
+    mode: str = option("hil_serl", "which synthetic data is used and how much", choices=tuple(MODES))
 
 
 class LearnerNode(Node):
@@ -44,15 +51,22 @@ class LearnerNode(Node):
         if not self._options.run_dir:
             raise ValueError("run_dir = '': must name the folder of the run")
         self._run_dir = Path(self._options.run_dir)
+        mode = MODES[self._options.mode]
+        schedule, selection = mode.apply(declare(self, ScheduleOptions, "schedule."),
+                                         declare(self, SelectionOptions, "selection."))
         self._learner = Learner(
             load_task(self._options.task),
             declare(self, LearnerOptions, "learner."),
             declare(self, SacOptions, "sac."),
             declare(self, NetworkOptions, "network."),
             self._options.seed,
+            schedule,
+            selection,
         )
-        replay = self._learner.replay
-        self.get_logger().info(f"replay: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
+        for name, replay in (("replay", self._learner.replay), ("synthetic replay", self._learner.synthetic)):
+            if replay is self._learner.replay or mode.imagines:
+                self.get_logger().info(
+                    f"{name}: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
         self._pending: deque[str] = deque()
         self._rejected: set[str] = set()
         self._rollbacks = 0
@@ -62,6 +76,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
         self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
+        self._source = _Source(self, self._learner, self._report) if mode.imagines else None
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._learner.version:
@@ -70,28 +85,34 @@ class LearnerNode(Node):
     def work(self) -> bool:
         """Ingest one rollout, or do one update; False when there is nothing to do."""
         if self._past:  # one by one: with hundreds of them the node is heard, and can be ended, meanwhile
-            self._ingest(self._past.popleft())
+            self._ingest(self._past.popleft(), new=False)
             return True
         if self._pending:
-            self._ingest(self._pending.popleft())
+            self._ingest(self._pending.popleft(), new=True)
+            return True
+        if self._source and self._source.ingest():
             return True
         if self._learner.waiting_for:
             return False
         try:
             self._learner.step()
+            if self._learner.checkpoint_due:
+                self._save()
         except FloatingPointError as error:
             self._roll_back(error)
             return False
         if self._learner.publish_due:
             self._publish()
-        if self._learner.checkpoint_due:
-            self._save()
         return True
 
     def close(self) -> None:
         """Keep what was learned."""
-        if self._learner.learner_step and not self._past:
+        if not self._learner.learner_step or self._past:
+            return
+        try:
             self._save()
+        except FloatingPointError as error:
+            self.get_logger().error(f"{error}: the last checkpoint stays")
 
     def _resume(self) -> deque[str]:
         """Go on from the checkpoint, if any; returns the bags to read: first those that it knows, in its order."""
@@ -103,11 +124,14 @@ class LearnerNode(Node):
             self.get_logger().info(f"resumed at learner step {self._learner.learner_step} with {len(known)} episodes")
         return deque(bags[name] for name in dict.fromkeys([*known, *bags]))
 
-    def _ingest(self, uri: str) -> None:
+    def _ingest(self, uri: str, new: bool) -> None:
         if uri in self._rejected:
             return
         try:
-            self._learner.add(read_episode(Path(uri), self._learner.task))
+            episode = read_episode(Path(uri), self._learner.task)
+            if new:
+                self._learner.judge(episode)
+            self._learner.add(episode)
         except (BagError, ValueError) as error:
             self._rejected.add(uri)
             self.get_logger().warning(f"rollout left out: {error}")
@@ -152,12 +176,36 @@ class LearnerNode(Node):
             online_transitions=learner.replay.size("online"),
             bags_rejected=len(self._rejected),
             updates_per_s=rate,
-            replay_mib=learner.replay.mib_when_full,
+            **self._pacing(),
+            q_bias=learner.bias or 0.0,
+            replay_mib=learner.replay.mib_when_full + learner.synthetic.mib_when_full,
             rss_mib=rss_mib(),
             **learner.metrics,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
+
+    def _pacing(self) -> dict:
+        """What of the synthetic data is used, as flat numbers."""
+        learner, source = self._learner, self._source
+        if source is None:
+            return {}
+        positive, negative = (learner.synthetic.size(pool) for pool in learner.synthetic.pools)
+        mix, values = learner.selection.mix(positive, negative), learner.selection.values
+        return {
+            "synthetic_transitions": positive + negative,
+            "synthetic_positive": positive,
+            "synthetic_negative": negative,
+            "synthetic_pending": len(source.pending),
+            "synthetic_rejected": source.rejected + learner.refused,
+            "synthetic_trusted": learner.trusted,
+            "rho": learner.rho,
+            "rho_max": learner.schedule.rho_max,
+            "entropy_mean": learner.schedule.entropy or 0.0,
+            "positive_share": mix.positive,
+            "selection_weight": mix.weight,
+            **{f"q_{name}": value for name, value in values.items()},
+        }
 
     def _health(self) -> tuple[bytes, str, dict]:
         if self._past:
@@ -169,6 +217,56 @@ class LearnerNode(Node):
         if self._rejected:
             return WARN, f"{len(self._rejected)} rollouts were left out", values
         return OK, self._learner.waiting_for or self._learner.state, values
+
+
+class _Source:
+    """The world model as the learner sees it: its rollouts, its version, and whether it may be trusted now."""
+
+    def __init__(self, node: Node, learner: Learner, on_change: Callable[[], None]):
+        self.pending: deque[str] = deque()
+        self.rejected = 0
+        self._learner, self._on_change, self._log = learner, on_change, node.get_logger()
+        self._version: int | None = None  # not heard yet
+        self._announced: set[str] = set()
+        node.create_subscription(Rollout, "rollouts/synthetic", self._on_rollout, latched(1000))
+        told = SubscriptionEventCallbacks(liveliness=self._on_liveliness)
+        node.create_subscription(WorldModelStatus, "world_model/status", self._on_status, alive(), event_callbacks=told)
+
+    def ingest(self) -> bool:
+        """Read one announced rollout; False when there is none, or the world model's version is not known yet."""
+        if not self.pending or self._version is None:
+            return False
+        uri = self.pending.popleft()
+        if not Path(uri).is_dir():  # its maker evicts as it likes
+            return True
+        try:
+            episode = read_episode(Path(uri), self._learner.task)
+            check_synthetic(episode, self._version)
+            self._learner.add_synthetic(episode)
+        except (BagError, ValueError) as error:
+            self.rejected += 1
+            self._log.warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
+        return True
+
+    def _on_rollout(self, message: Rollout) -> None:
+        if message.uri not in self._announced:  # a world model that starts again announces all that is on the disk
+            self._announced.add(message.uri)
+            self.pending.append(message.uri)
+
+    def _on_status(self, message: WorldModelStatus) -> None:
+        self._trust(message.gate == "open")
+        self._version, self._learner.schedule.confidence = message.version, message.confidence
+        self._learner.synthetic.drop_versions(self._version - VERSIONS + 1)
+
+    def _on_liveliness(self, event) -> None:
+        if event.alive_count == 0:
+            self._trust(False)
+
+    def _trust(self, now: bool) -> None:
+        changed, self._learner.trusted = now != self._learner.trusted, now
+        if changed:
+            self._log.info("imagined rollouts are used" if now else "imagined rollouts are not used now")
+            self._on_change()
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from ws_interfaces.msg import LearnerStatus, Rollout, WorldModelStatus
 from ws_node.conversions import byte_field
 from ws_node.memory import rss_mib
 from ws_node.options import option
-from ws_node.qos import best_effort, latched
+from ws_node.qos import alive, best_effort, latched
 from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_rollouts.episode import VIEWS
@@ -26,7 +26,6 @@ from ws_world_model.store import Store, StoreOptions
 from ws_world_model.worker import Worker, WorkerOptions, trained_of
 
 OFF = "generation is off: this mode uses real data only"
-MODES = ("hil_serl", "worldsample")
 FILM_PERIOD = 0.1  # s between imagined frames: as fast as the steps that they stand for
 
 
@@ -34,8 +33,8 @@ FILM_PERIOD = 0.1  # s between imagined frames: as fast as the steps that they s
 class NodeOptions:
     """What the world model node itself needs to know."""
 
-    mode: str = option("hil_serl", "how the run learns; in hil_serl the world model does nothing", choices=MODES)
-    run_dir: str = option("", "folder of the run: bags/, world_model/, synthetic/; needed in worldsample")
+    active: bool = option(False, "learn and generate; false in modes that use real data only")
+    run_dir: str = option("", "folder of the run: bags/, world_model/, synthetic/; needed when active")
     task: str = option("pushing", "name of the task")
     seed: int = option(0, "of networks, sampling and perturbations", low=0, high=2**31 - 1)
     resume: bool = option(True, "go on from the newest version")
@@ -51,9 +50,9 @@ class WorldModelNode(Node):
         self._busy = (time.monotonic(), time.process_time(), 0.0)
         self._film = _Film()
         self._learner_heard = False
-        self._worker = self._make_worker() if self._options.mode == "worldsample" else None
+        self._worker = self._make_worker() if self._options.active else None
         self.create_subscription(Rollout, "rollouts/recorded", self._on_rollout, latched(1000))
-        self._status = self.create_publisher(WorldModelStatus, "world_model/status", 10)
+        self._status = self.create_publisher(WorldModelStatus, "world_model/status", alive())
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._worker is None:

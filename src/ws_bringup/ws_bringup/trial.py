@@ -1,0 +1,233 @@
+"""One cell of an experiment: one mode, one seed, in lockstep, from demonstrations to the last evaluation."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ws_bringup.evaluate import rollouts, summary
+from ws_bringup.learned import Learned, make_student
+from ws_bringup.lockstep import Env, EnvState, play
+from ws_bringup.oracle import Oracle
+from ws_node.options import build, option
+from ws_policy.networks import NetworkOptions
+from ws_policy.observation import Observation
+from ws_policy.operator import OperatorOptions, ScriptedOperator
+from ws_ppl.bias import value_bias
+from ws_ppl.learner import Learner, LearnerOptions
+from ws_ppl.modes import MODES
+from ws_ppl.sac import SacOptions
+from ws_ppl.schedule import ScheduleOptions
+from ws_ppl.selection import SelectionOptions
+from ws_ppl.synthetic import VERSIONS
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, Episode
+from ws_rollouts.task import load_task
+from ws_world_model.counterfactuals import CounterfactualOptions
+from ws_world_model.worker import WorkerOptions
+
+EVALUATION_SEED = 1_000_000
+GENERATORS = ("none", "oracle", "learned")
+
+
+@dataclass(frozen=True)
+class CellOptions:
+    """What of a cell is not an option of its parts."""
+
+    task: str = option("pushing", "name of the task")
+    mode: str = option("hil_serl", "how to learn", choices=tuple(MODES))
+    generator: str = option("none", "who imagines: nobody, the twin itself, a world model that learns",
+                            choices=GENERATORS)
+    real_steps: int = option(3000, "real steps", low=1, high=10_000_000)
+    evaluate_every: int = option(250, "real steps between evaluations", low=1, high=1_000_000)
+    evaluate_episodes: int = option(50, "episodes of each evaluation", low=1, high=100_000)
+    segments: int = option(1, "segments that are generated from for each rollout", low=0, high=1000)
+    world_model_steps: float = option(0.5, "most training steps of a learned world model per real step", low=0.0,
+                                      high=100.0)
+    sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
+                                high=1000)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its own options, and those of its parts."""
+
+    name: str
+    seed: int
+    options: CellOptions
+    learner: LearnerOptions = field(default_factory=LearnerOptions)
+    sac: SacOptions = field(default_factory=SacOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    selection: SelectionOptions = field(default_factory=SelectionOptions)
+    operator: OperatorOptions = field(default_factory=OperatorOptions)
+    counterfactuals: CounterfactualOptions = field(default_factory=CounterfactualOptions)
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
+
+
+_PARTS = {"learner": LearnerOptions, "sac": SacOptions, "network": NetworkOptions, "schedule": ScheduleOptions,
+          "selection": SelectionOptions, "operator": OperatorOptions, "counterfactuals": CounterfactualOptions,
+          "worker": WorkerOptions}
+
+
+def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
+    """A checked cell. Raises ValueError that names the option, the value and what is allowed."""
+    parts = {part: build(kind, values.get(part) or {}, f"{part}.") for part, kind in _PARTS.items()}
+    rest = {key: value for key, value in values.items() if key not in _PARTS}
+    options = build(CellOptions, rest)
+    mode = MODES[options.mode]
+    if mode.imagines == (options.generator == "none"):
+        raise ValueError(f"generator = {options.generator!r}: does not go with mode = {options.mode!r}")
+    parts["schedule"], parts["selection"] = mode.apply(parts["schedule"], parts["selection"])
+    parts["counterfactuals"] = replace(parts["counterfactuals"], **mode.counterfactuals)
+    return Cell(name, seed, options, **parts)
+
+
+class _Acting:
+    """A learner's policy as `evaluate` and `play` want it."""
+
+    def __init__(self, learner: Learner):
+        self._policy = learner.agent.policy
+
+    def act(self, seen: Observation, explore: bool = True) -> np.ndarray:
+        images = np.concatenate([seen.frames["side"], seen.frames["wrist"]], axis=-1)[None]
+        return self._policy.act(torch.from_numpy(images), torch.from_numpy(seen.state[None]), explore)[0].numpy()
+
+
+class Trial:
+    """Plays and learns in turn; a rollout is followed by all the updates that it allows.
+
+    The same cell gives the same rows but for the times. Rows: success and what led to it, by real steps. A learned
+    world model keeps its bags in `folder`.
+    """
+
+    def __init__(self, cell: Cell, folder: Path):
+        self.cell = cell
+        self._task = load_task(cell.options.task)
+        self._env = Env(self._task, cell.seed)
+        self._operator = ScriptedOperator(self._task, cell.operator, cell.seed)
+        self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,
+                                cell.selection)
+        self._acting = _Acting(self._learner)
+        self._source = self._make_source(folder)
+        self._interventions: list[float] = []
+        self._spent = time.process_time()
+
+    def _make_source(self, folder: Path) -> Oracle | Learned | None:
+        cell, options = self.cell, self.cell.options
+        paced = MODES[options.mode].paced
+        if options.generator == "oracle":
+            confidence, segments = (Oracle.confidence, options.sure_segments) if paced else (0.0, options.segments)
+            return Oracle(self._env, cell.counterfactuals.widened(confidence), segments, cell.seed)
+        if options.generator == "learned":
+            worker = replace(cell.worker, paced=paced, demonstrations=cell.learner.demonstrations)
+            student = make_student(self._task, folder, cell.counterfactuals, cell.seed)
+            return Learned(self._task, folder, student, worker, options.world_model_steps)
+        return None
+
+    def run(self, report: Callable[[dict[str, Any]], None]) -> None:
+        """From the demonstrations to the last evaluation; `report` gets a row at each."""
+        options, learner = self.cell.options, self._learner
+        try:
+            self._demonstrate()
+            due = 0
+            while True:
+                if learner.env_steps >= due:
+                    report(self._evaluate())
+                    due += options.evaluate_every
+                if learner.env_steps >= options.real_steps:
+                    return
+                self._roll_out()
+        finally:
+            self._env.close()
+
+    def _demonstrate(self) -> None:
+        number, need = 0, self._learner.options.demonstrations
+        while self._learner.demonstrations < need:
+            number += 1
+            if number > 10 * need:
+                raise RuntimeError(f"the operator won {self._learner.demonstrations} of {number - 1} demonstrations")
+            self._operator.begin(demonstration=True)
+            episode = play(self._env, self._help, f"demonstration-{number:03d}", lambda _, a: (a, DEMONSTRATION))
+            if episode.success:
+                self._learner.add(episode)
+                if isinstance(self._source, Learned):  # it has much to learn from them
+                    self._imagine(episode, [])
+            self._learn()
+
+    def _roll_out(self) -> None:
+        states: list[EnvState] = []
+        self._operator.begin(demonstration=False)
+        keep = self.cell.options.generator == "oracle"
+
+        def choose(seen: Observation, action: np.ndarray) -> tuple[np.ndarray, int]:
+            if keep:
+                states.append(self._env.snapshot())
+            help = self._help(seen)
+            return (action, POLICY) if help is None else (help, HUMAN)
+
+        name = f"rollout-{self._learner.rollouts:05d}"
+        episode = play(self._env, lambda seen: self._acting.act(seen), name, choose)
+        self._interventions.append(episode.interventions / len(episode))
+        self._learner.add(episode)
+        self._imagine(episode, states)
+        self._learn()
+
+    def _imagine(self, episode: Episode, states: list[EnvState]) -> None:
+        source, learner = self._source, self._learner
+        if source is None:
+            return
+        made = source.follow(episode, states)
+        learner.trusted, learner.schedule.confidence = source.trusted, source.confidence
+        learner.synthetic.drop_versions(source.version - VERSIONS + 1)
+        for each in made:
+            learner.add_synthetic(each)
+
+    def _help(self, seen: Observation) -> np.ndarray | None:
+        twin = self._env.twin
+        return self._operator.act(twin.object_poses(), twin.progress(), seen.state[:3])
+
+    def _learn(self) -> None:
+        while not self._learner.waiting_for:
+            self._learner.step()
+
+    def _evaluate(self) -> dict[str, Any]:
+        learner, options = self._learner, self.cell.options
+        seed = EVALUATION_SEED + self.cell.seed
+        kept = torch.get_rng_state()
+        torch.manual_seed(seed)
+        played = list(rollouts(self._acting, self._task, options.evaluate_episodes, seed))
+        torch.set_rng_state(kept)
+        queues = {pool: learner.synthetic.size(pool) for pool in learner.synthetic.pools}
+        mix = learner.selection.mix(*queues.values())
+        return {
+            "real_steps": learner.env_steps, "learner_steps": learner.learner_step,
+            "cpu_minutes": (time.process_time() - self._spent) / 60, **summary(played),
+            **value_bias(learner.agent, played),
+            "intervention_rate": float(np.mean(self._interventions[-20:])) if self._interventions else None,
+            "rho": learner.rho, "entropy_mean": learner.schedule.entropy, "positive_share": mix.positive,
+            "selection_weight": mix.weight, **{f"q_{n}": v for n, v in learner.selection.values.items()},
+            **queues, **(self._source.numbers if self._source else {}), **learner.metrics,
+        }
+
+
+def run_cell(cell: Cell, folder: Path, provenance: dict[str, Any]) -> None:
+    """Run a cell and leave its rows in `<folder>/<name>-<seed>.jsonl`; the file appears when the cell is done."""
+    final = folder / f"{cell.name}-{cell.seed}.jsonl"
+    part = final.with_suffix(".part")
+    with part.open("w") as file:
+        def report(row: dict[str, Any]) -> None:
+            file.write(json.dumps({"cell": cell.name, "seed": cell.seed, **provenance, **row}) + "\n")
+            file.flush()
+            print(f"{cell.name} {cell.seed}: {row['real_steps']} steps, success {row['success_rate']:.2f}", flush=True)
+
+        with tempfile.TemporaryDirectory(prefix=f"{cell.name}-") as bags:
+            Trial(cell, Path(bags)).run(report)
+    part.replace(final)

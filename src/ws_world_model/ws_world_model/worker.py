@@ -329,8 +329,8 @@ class Worker:
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""
-        quality = self.quality
-        unsure = quality.rewards_ready and self.gate.fidelity(quality).allowed and not self.gate.generate(quality).allowed
+        quality, gate = self.quality, self.gate
+        unsure = quality.rewards_ready and gate.fidelity(quality).allowed and not gate.generate(quality).allowed
         return unsure and any(self._parents()) and now - self._replayed >= REPLAY_EVERY
 
     def _generate(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws_ppl.schedule import Schedule, ScheduleOptions
-from ws_ppl.selection import Selection, SelectionOptions
+from ws_ppl.selection import Mix, Selection, SelectionOptions
 
 ENTROPY = st.floats(-20, 20)
 KINDS = st.sampled_from(("linear", "rational", "constant", "off"))
@@ -91,6 +91,15 @@ def test_the_mix_has_the_value_of_real_data():
     selection.observe(0.5, 0.8, 0.2)
     mix = selection.mix(100, 100)
     assert mix.positive == pytest.approx(0.5) and mix.weight == 1.0
+
+
+def test_half_are_successes_as_far_as_the_tolerance_allows():
+    selection = Selection()
+    selection.observe(0.40, 0.45, 0.42)
+    assert selection.mix(100, 100) == Mix(0.5, 1.0), "failures alone would have the value of real data too"
+    selection.values = {"real": 0.2, "positive": 0.8, "negative": 0.2}
+    mix = selection.mix(100, 100)
+    assert mix.positive == pytest.approx(1 / 6) and mix.weight == pytest.approx(1.0)
 
 
 def test_what_the_mix_cannot_balance_weighs_less():

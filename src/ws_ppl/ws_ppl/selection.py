@@ -30,9 +30,9 @@ class Mix:
 class Selection:
     """Keeps running means of the target critics' values on real, positive and negative synthetic transitions.
 
-    `balanced`: the share f for which f Q+ + (1 - f) Q- equals Q_real, cut to what `least_share` leaves; what then
-    remains of the difference beyond the tolerance lowers the weight (WorldSample, eq. 5, whose printed sum
-    Q+ + Q- is `paper_literal`).
+    `balanced`: of the shares f for which f Q+ + (1 - f) Q- keeps within the tolerance of Q_real, the one nearest to a
+    half, cut to what `least_share` leaves; what then remains of the difference beyond the tolerance lowers the weight
+    (WorldSample, eq. 5, an inequality whose printed sum Q+ + Q- is `paper_literal`).
     """
 
     def __init__(self, options: SelectionOptions | None = None):
@@ -71,8 +71,11 @@ class Selection:
         real, positive, negative = (self.values[name] for name in ("real", "positive", "negative"))
         if positive <= negative:
             return 0.5
+        middle = (real - negative) / (positive - negative)
+        reach = self.options.tolerance / (positive - negative)
+        share = min(max(0.5, middle - reach), middle + reach)
         least = self.options.least_share
-        return min(max((real - negative) / (positive - negative), least), 1.0 - least)
+        return min(max(share, least), 1.0 - least)
 
     def _weight(self, share: float) -> float:
         if self.options.kind != "balanced" or "real" not in self.values:

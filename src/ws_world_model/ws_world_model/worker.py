@@ -277,8 +277,13 @@ class Worker:
             yield True
 
     def _replay(self) -> None:
-        _, counts = self.student.generate(list(self._online), list(self._demos), replay_only=True)
+        _, counts = self.student.generate(*self._parents(), replay_only=True)
         self.counts.update(counts)
+
+    def _parents(self) -> tuple[list[Episode], list[Episode]]:
+        """Rollouts and demonstrations to imagine from: not what is held out, as replays teach the reward model."""
+        held = {episode.episode_id for episode in self.intake.held}
+        return tuple([e for e in pool if e.episode_id not in held] for pool in (self._online, self._demos))
 
     def _measure_rewards(self, held_out: list[Episode]) -> None:
         auc = self.student.reward_auc(held_out)
@@ -313,7 +318,7 @@ class Worker:
     # generating
 
     def _may_generate(self) -> bool:
-        ready = not self._needs and self.verdict.allowed and bool(self._online or self._demos)
+        ready = not self._needs and self.verdict.allowed and any(self._parents())
         return ready and self.queue < self.options.unread
 
     def _owes_generation(self) -> bool:
@@ -324,10 +329,9 @@ class Worker:
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""
-        quality = self.quality
-        faithful = quality.rewards_ready and self.gate.fidelity(quality).allowed
-        unsure = faithful and not self.gate.generate(quality).allowed
-        return unsure and bool(self._online or self._demos) and now - self._replayed >= REPLAY_EVERY
+        quality, gate = self.quality, self.gate
+        unsure = quality.rewards_ready and gate.fidelity(quality).allowed and not gate.generate(quality).allowed
+        return unsure and any(self._parents()) and now - self._replayed >= REPLAY_EVERY
 
     def _generate(self) -> None:
         try:
@@ -337,7 +341,7 @@ class Worker:
             return
         self._refused.pop(BAGS, None)
         confidence = self.confidence if self.options.paced else 0.0
-        episodes, counts = self.student.generate(list(self._online), list(self._demos), confidence=confidence)
+        episodes, counts = self.student.generate(*self._parents(), confidence=confidence)
         self.counts.update(counts)
         self._outbox.extend(episodes)
         self.film = episodes[0] if episodes else self.film

@@ -51,7 +51,7 @@ def refused(*arguments, cwd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "juggling"], "task = 'juggling': must be one of pushing"),
+        (["--task", "juggling"], "task = 'juggling': must be one of assembly, insertion"),
         (["--mode", "telepathy"], "mode = 'telepathy': must be one of hil_serl"),
         (["--minutes", "-1"], "minutes = -1"),
         (["use_sim_time:=perhaps"], "use_sim_time = 'perhaps': must be bool"),

@@ -9,7 +9,7 @@ import pytest
 from ws_bringup import cli, trial
 from ws_bringup.experiment import cell_values, read_spec, steps_to, table, write_results
 from ws_bringup.learned import Learned
-from ws_bringup.lockstep import Env, play
+from ws_bringup.lockstep import Env, ask, play
 from ws_bringup.oracle import Oracle
 from ws_bringup.trial import make_cell
 from ws_policy.operator import ScriptedOperator
@@ -105,7 +105,7 @@ def test_the_oracle_tells_what_the_twin_does():
 
         def act(seen):
             states.append(env.snapshot())
-            return operator.act(env.twin.object_poses(), env.twin.progress(), seen.state[:3])
+            return ask(operator, env, seen)
 
         episode = play(env, act, "rollout-00000")
         still = CounterfactualOptions(scale=0.0, noise=0.0, variants=1, identity_every=1000)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ws_bringup.lockstep import Env, play
+from ws_bringup.lockstep import Env, ask, play
 from ws_policy.operator import ScriptedOperator
 from ws_rollouts.episode import STATE
 from ws_rollouts.task import load_task, task_names
@@ -26,8 +26,7 @@ def operated(env, seed):
     """Acts for an operator that demonstrates."""
     operator = ScriptedOperator(env.task, seed=seed)
     operator.begin(True)
-    twin, gripper = env.twin, STATE["gripper"].start
-    return lambda seen: operator.act(twin.object_poses(), twin.progress(), seen.state[:3], float(seen.state[gripper]))
+    return lambda seen: ask(operator, env, seen)
 
 
 @pytest.mark.parametrize("name", task_names())

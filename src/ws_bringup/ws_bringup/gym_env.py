@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ws_bringup.lockstep import CONTROL_PERIOD, Env
+from ws_bringup.lockstep import CONTROL_PERIOD, Env, ask
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
@@ -86,9 +86,7 @@ class TaskEnv(gymnasium.Env):
         """The operator's action, or None with hands off."""
         if self._operates == "none":
             return None
-        twin, state = self._env.twin, self._seen.state
-        opening = float(state[STATE["gripper"]][0])
-        return self._operator.act(twin.object_poses(), twin.progress(), state[STATE["position"]], opening)
+        return ask(self._operator, self._env, self._seen)
 
     def _observation(self) -> dict[str, np.ndarray]:
         bounds = self.observation_space["state"]

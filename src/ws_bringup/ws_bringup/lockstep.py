@@ -12,7 +12,8 @@ from ws_driver_a1x.options import RelayOptions
 from ws_driver_a1x.relay import Relay
 from ws_driver_a1x.reset import reset_joints
 from ws_policy.observation import Observation, crop_resize, make_state
-from ws_rollouts.episode import POLICY, VIEWS, Episode
+from ws_policy.operator import ScriptedOperator
+from ws_rollouts.episode import POLICY, STATE, VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_twin_a1x.options import TwinOptions
 from ws_twin_a1x.twin import Twin, TwinState
@@ -138,6 +139,12 @@ class Env:
             return
         pictures = {view: self.twin.render(view, cropped=True) for view in VIEWS}
         self._frames = {v: crop_resize(p, (0, 0, p.shape[1], p.shape[0]), size) for v, p in pictures.items()}
+
+
+def ask(operator: ScriptedOperator, env: Env, seen: Observation) -> np.ndarray | None:
+    """What the operator, who sees the scene itself, commands now: (A,), or None with hands off."""
+    opening = float(seen.state[STATE["gripper"]][0])
+    return operator.act(env.twin.object_poses(), env.twin.progress(), seen.state[STATE["position"]], opening)
 
 
 def play(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws_bringup.lockstep import Env, EnvState, play
+from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_node.options import option
 from ws_policy.observation import Observation
 from ws_policy.operator import ScriptedOperator
-from ws_rollouts.episode import STATE, VIEWS, Episode
+from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
 from ws_world_model.cases import Case
 from ws_world_model.counterfactuals import CounterfactualOptions, Segment, inside_workspace, perturb, sample_segment
@@ -48,9 +48,8 @@ class Disturbed:
 
     def __call__(self, seen: Observation) -> np.ndarray:
         """(A,) float32."""
-        twin, options = self._env.twin, self._options
-        opening = float(seen.state[STATE["gripper"]][0])
-        action = self._operator.act(twin.object_poses(), twin.progress(), seen.state[:3], opening)
+        options = self._options
+        action = ask(self._operator, self._env, seen)
         if self._steps == 0 and self._rng.random() < self._chance:
             self._steps = int(self._rng.integers(1, options.push_steps + 1))
             direction = self._rng.standard_normal(len(self._push))

@@ -15,7 +15,7 @@ import torch
 
 from ws_bringup.evaluate import rollouts, summary
 from ws_bringup.learned import Learned, make_student
-from ws_bringup.lockstep import Env, EnvState, play
+from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_bringup.oracle import Oracle
 from ws_node.options import build, option
 from ws_policy.networks import NetworkOptions
@@ -191,8 +191,7 @@ class Trial:
             learner.add_synthetic(each)
 
     def _help(self, seen: Observation) -> np.ndarray | None:
-        twin = self._env.twin
-        return self._operator.act(twin.object_poses(), twin.progress(), seen.state[:3])
+        return ask(self._operator, self._env, seen)
 
     def _learn(self) -> None:
         while not self._learner.waiting_for:

@@ -2,12 +2,12 @@
 # make test   all tests                    make lint    ruff
 # make setup  only installs and builds     make clean   removes what was built (not the environment, not runs/)
 #
-# make run NAME=pushing TASK=pushing MODE=hil_serl MINUTES=25 SEED=0 HEADLESS=1 ARGS="log_level:=debug ..."
+# make run NAME=pushing TASK=pushing MODE=worldsample MINUTES=25 SEED=0 HEADLESS=1 ARGS="log_level:=debug ..."
 # MINUTES=0 runs until Ctrl-C. ARGS takes any launch argument (`worldsample run --help` lists them).
 
 TASK ?= pushing
 NAME ?= $(TASK)
-MODE ?= hil_serl
+MODE ?= worldsample
 MINUTES ?= 0
 SEED ?= 0
 HEADLESS ?= 0

@@ -82,7 +82,7 @@ def test_interrupt_leaves_whole_bags_and_a_checkpoint_of_them(first, folder):
 def test_the_summary_says_what_the_run_was(first, folder):
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary) >= SUMMARY
-    assert (summary["task"], summary["mode"], summary["seed"], summary["demos"]) == ("pushing", "hil_serl", 0, 2)
+    assert (summary["task"], summary["mode"], summary["seed"], summary["demos"]) == ("pushing", "worldsample", 0, 2)
     assert summary["success_rate"] is None, "nobody evaluated"
     assert summary["episodes"] >= 2 and summary["env_steps"] > 0 and summary["learner_steps"] > 5
     assert 0 < summary["wall_minutes"] < 3 and summary["peak_rss_mib"] > 500

@@ -25,7 +25,7 @@ class Settings:
     name: str = option("pushing", "name of the run; its folder is runs/<name>")
     robot: str = option("twin", "the simulated arm or the real Galaxea A1X", choices=("twin", "a1x"))
     task: str = option("pushing", "what to learn", choices=tuple(task_names()))
-    mode: str = option("hil_serl", "how to learn; hil_serl uses real data only, all others a world model beside it",
+    mode: str = option("worldsample", "how to learn; hil_serl uses real data only, all others a world model beside it",
                        choices=tuple(MODES))
     operator: str = option(
         "auto", "who demonstrates and intervenes: a script (twin only), a joystick on the topic joy, or auto: the "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ws_bringup.lockstep import Env, play
+from ws_bringup.lockstep import Env, ask, play
 from ws_policy.operator import ScriptedOperator
 from ws_rollouts.bag import read_episode, write_episode
 from ws_rollouts.episode import DEMONSTRATION, STATE, STATE_SIZE, VIEWS
@@ -41,8 +41,7 @@ def recorded(tmp_path_factory):
     env = Env(TASK, 3)
     hand = ScriptedOperator(TASK, seed=3)
     hand.begin(True)
-    episode = play(env, lambda seen: hand.act(env.twin.object_poses(), env.twin.progress(), seen.state[:3],
-                                              float(seen.state[GRIPPER])), "sorting_demonstration")
+    episode = play(env, lambda seen: ask(hand, env, seen), "sorting_demonstration")
     env.close()
     episode.source[:] = DEMONSTRATION
     return read_episode(write_episode(tmp_path_factory.mktemp("bags"), episode))

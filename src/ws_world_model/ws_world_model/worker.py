@@ -329,9 +329,9 @@ class Worker:
 
     def _replay_due(self, now: float) -> bool:
         """Replays of known outcome can show that the reward model has become better, so that the gate opens again."""
-        quality, gate = self.quality, self.gate
-        unsure = quality.rewards_ready and gate.fidelity(quality).allowed and not gate.generate(quality).allowed
-        return unsure and any(self._parents()) and now - self._replayed >= REPLAY_EVERY
+        if now - self._replayed < REPLAY_EVERY or not self.student.rewards_ready or self.verdict.allowed:
+            return False
+        return self.gate.fidelity(self.quality).allowed and any(self._parents())
 
     def _generate(self) -> None:
         try:

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from ws_interfaces.msg import TaskState
+from ws_interfaces.msg import TaskState, WorldModelStatus
 from ws_rollouts.bag import read_episode
 from ws_rollouts.episode import VIEWS
 
@@ -66,7 +66,9 @@ def probe(make_graph, make_probe, tmp_path_factory):
     seed_demonstrations(folder)
     probe = make_probe(make_graph(f"namespace:={SPACE}", "use_sim_time:=true", folder=folder), SPACE)
     probe.running_episode(60.0)
-    probe.wait_for(lambda: probe.learner.last, 30.0, "the learner, which starts last: it gets what others leave")
+    world_model = probe.hear("world_model/status", WorldModelStatus)
+    for heard, name in ((probe.learner, "learner"), (world_model, "world model")):  # they get what others leave
+        probe.wait_for(lambda heard=heard: heard.last, 30.0, f"the {name}, which starts late")
     return probe
 
 

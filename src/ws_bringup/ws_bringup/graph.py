@@ -133,6 +133,7 @@ def _learning(settings: Settings) -> list[Process]:
         "success_source": settings.told_by,
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
+        "recorded": settings.record,
     }
     learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
     mode = MODES[settings.mode]

@@ -3,7 +3,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ws_policy.episodes import ENDS, STATES, EpisodeMachine, EpisodeOptions, Kind
-from ws_policy.resets import ACTIVE, FAULT, HOLD, LOCKED, RESETTING, WAIT_DEMONSTRATION, WAIT_WEIGHTS, Inputs, Servo
+from ws_policy.resets import (
+    ACTIVE,
+    FAULT,
+    HOLD,
+    LOCKED,
+    RESETTING,
+    WAIT_DEMONSTRATION,
+    WAIT_RECORDER,
+    WAIT_WEIGHTS,
+    Inputs,
+    Servo,
+)
 
 
 class World:
@@ -13,7 +24,7 @@ class World:
         self.machine = EpisodeMachine(EpisodeOptions(**options), "pushing", steps, "s")
         self.now, self.mode, self.active = 0.0, LOCKED, -1.0
         self.silent = self.trouble = ""
-        self.weights, self.human, self.demonstrating = True, False, False
+        self.weights, self.human, self.demonstrating, self.recorded = True, False, False, True
         self.refuse = set()
         self.requests = []
         self.frames_since = 0.0
@@ -29,7 +40,7 @@ class World:
         servo = Servo(self.mode, "why", 0.0, seen, self.active) if "driver" not in self.silent else None
         frames = None if "cameras" in self.silent else round(self.now * 1e9)
         verdict = self.machine.tick(Inputs(self.now, round(self.now * 1e9), servo, frames, self.trouble, self.human,
-                                           self.weights, self.demonstrating))
+                                           self.weights, self.demonstrating, self.recorded))
         request = self.machine.take_request()
         if request is not None:
             self._serve(request)
@@ -154,14 +165,15 @@ def test_no_command_between_the_end_and_the_next_episode():
     assert world.machine.episode_id == "pushing-s-000002" and world.requests.count("reset") == 2
 
 
-def test_waits_for_weights_and_says_so():
+@pytest.mark.parametrize("lacking, words", [("weights", WAIT_WEIGHTS), ("recorded", WAIT_RECORDER)])
+def test_waits_and_says_for_what(lacking, words):
     world = World()
-    world.weights = False
+    setattr(world, lacking, False)
     world.until("waiting")
     for _ in range(30):
         world.tick()
-    assert world.machine.state == "waiting" and world.machine.waiting_for == WAIT_WEIGHTS
-    world.weights = True
+    assert world.machine.state == "waiting" and world.machine.waiting_for == words
+    setattr(world, lacking, True)
     world.until("running", limit=2)
 
 

@@ -32,7 +32,7 @@ START, KNOB = np.array([0.26, 0.0, 0.22]), np.array([0.28, 0.01, 0.131])
 
 
 class Robot(Node):
-    """Driver, twin, cameras, recorder and learner in one, as far as the policy can tell. It moves as told at once."""
+    """Driver, twin, cameras and learner in one, as far as the policy can tell. It moves as told at once."""
 
     def __init__(self):
         super().__init__("robot")
@@ -45,11 +45,8 @@ class Robot(Node):
         self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", latched(10))
         self.weights = self.create_publisher(PolicyWeights, "policy/weights", latched(10))
         self.create_subscription(TwistStamped, "a1x/servo/delta_twist_cmds", self._on_twist, 10)
-        self.create_subscription(Step, "policy/step", self._on_step, 100)
         self.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 100)
         self.create_subscription(WeightsReport, "policy/weights_report", self.reports.append, 100)
-        for view in VIEWS:
-            self.create_subscription(Image, f"policy/{view}/image_raw", self.frames[view].append, 100)
         self.create_service(Trigger, "a1x/driver/enable", self._enable)
         self.create_service(Trigger, "a1x/driver/reset", self._reset)
         self.create_service(ResetWorld, "a1x/twin/reset_world", self._reset_world)
@@ -65,7 +62,7 @@ class Robot(Node):
         if np.all(np.abs(gap[:2]) < (0.010, 0.017)):
             self.pressed = max(self.pressed, min(1.0, -gap[2] / 0.034))
 
-    def _on_step(self, step):
+    def take(self, step):
         self.steps.append(step)
         if step.terminated or step.truncated:
             outcome = "success" if step.reward > 0 else "timeout"
@@ -115,6 +112,16 @@ class Robot(Node):
         self.weights.publish(message)
 
 
+class Recorder(Node):
+    """Listens for the robot."""
+
+    def __init__(self, robot):
+        super().__init__("recorder")
+        self.create_subscription(Step, "policy/step", robot.take, 100)
+        for view in VIEWS:
+            self.create_subscription(Image, f"policy/{view}/image_raw", robot.frames[view].append, 100)
+
+
 @pytest.fixture(autouse=True)
 def _domain(monkeypatch):
     for name, value in domain_environment(free_domain()).items():
@@ -123,10 +130,16 @@ def _domain(monkeypatch):
 
 @pytest.fixture
 def graph():
-    rclpy.init(args=["--ros-args", "-p", "demonstrations:=1", "-p", "interventions:=false"])
-    executor, nodes = SingleThreadedExecutor(), [Robot(), PolicyNode(), OperatorNode()]
-    for node in nodes:
+    given = ("demonstrations:=1", "interventions:=false", "recorded:=true")
+    rclpy.init(args=["--ros-args", *(word for value in given for word in ("-p", value))])
+    executor, nodes = SingleThreadedExecutor(), []
+
+    def join(node):
+        nodes.append(node)
         executor.add_node(node)
+
+    for kind in (Robot, PolicyNode, OperatorNode):
+        join(kind())
 
     def until(done, limit=40.0):
         end = time.monotonic() + limit
@@ -134,7 +147,7 @@ def graph():
             assert time.monotonic() < end, nodes[0].statuses[-1:]
             executor.spin_once(timeout_sec=0.05)
 
-    yield nodes[0], until
+    yield nodes[0], until, join
     executor.shutdown()
     for node in nodes:
         node.destroy_node()
@@ -142,7 +155,9 @@ def graph():
 
 
 def test_demonstration_then_policy_then_a_blind_camera(graph):
-    robot, until = graph
+    robot, until, join = graph
+    until(lambda: robot.statuses and robot.statuses[-1].waiting_for == "the recorder")
+    join(Recorder(robot))
     until(lambda: any(s.terminated for s in robot.steps))
     demonstration = list(robot.steps)
     _check_episode(robot, until, demonstration)

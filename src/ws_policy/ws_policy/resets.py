@@ -13,6 +13,7 @@ LOCKED, ACTIVE, HOLD, RESETTING, FAULT = range(5)  # as ServoState.MODE_*
 WAIT_SCENE = "a person to set the scene (joy button 1 or ~/ready)"
 WAIT_DEMONSTRATION = "the operator's deadman, for a demonstration"
 WAIT_WEIGHTS = "policy weights"
+WAIT_RECORDER = "the recorder"
 _AT_REST = 0.01  # m/s
 _BACK_OFF = 1.0  # s between a failed try and the next
 _SETTLE = 0.15  # s after the driver took a reset until its state must tell of it; it ticks at 50 Hz or more
@@ -56,6 +57,7 @@ class Inputs:
     human: bool = False  # a human holds the deadman
     weights: bool = False  # the policy has weights
     demonstrating: bool = False  # the next episode shall be a demonstration
+    recorded: bool = True  # steps reach the recorder, or need not
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,8 @@ class ResetSequence:
         inputs = self._inputs
         if inputs.trouble:
             return f"an observation ({inputs.trouble})"
+        if not inputs.recorded:
+            return WAIT_RECORDER
         if inputs.demonstrating:
             return "" if inputs.human else WAIT_DEMONSTRATION
         return "" if inputs.weights else WAIT_WEIGHTS

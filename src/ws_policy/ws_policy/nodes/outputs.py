@@ -34,6 +34,12 @@ class StepOutput:
         self._steps = node.create_publisher(Step, "policy/step", reliable)
         self._frames = {v: node.create_publisher(Image, f"policy/{v}/image_raw", reliable) for v in VIEWS}
 
+    def recorder_listens(self) -> bool:
+        """A node named recorder subscribes to the steps and to both views' frames: none of an episode is lost."""
+        topics = [publisher.topic_name for publisher in (self._steps, *self._frames.values())]
+        return all(any(end.node_name == "recorder" for end in self._node.get_subscriptions_info_by_topic(topic))
+                   for topic in topics)
+
     def begin(self) -> None:
         """The next step is an episode's first."""
         self._stepped = self._target = None

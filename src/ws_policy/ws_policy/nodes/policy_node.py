@@ -55,6 +55,7 @@ class NodeOptions:
     explore: bool = option(True, "sample the actor; false takes its mean")
     run_dir: str = option("", "folder of the run, whose finished bags are counted at the start; empty: none")
     joy_timeout: float = option(0.3, "age at which joy counts as hands off", unit="s", low=0.05, high=5.0)
+    recorded: bool = option(False, "start no episode before the recorder listens")
     max_weights_mib: int = option(64, "largest weights that are looked at", unit="MiB", low=1, high=4096)
 
 
@@ -179,7 +180,8 @@ class PolicyNode(Node):
         running = self._machine.state == "running"
         verdict = self._machine.tick(Inputs(
             now, clock, self._servo_inputs(), min(stamps.values()) if stamps else None, trouble,
-            human is not None, self._runtime.ready, self._progress.demonstrations < self._demonstrations))
+            human is not None, self._runtime.ready, self._progress.demonstrations < self._demonstrations,
+            running or not self._options.recorded or self._output.recorder_listens()))
         self._refused += bool(trouble) and running
         self._send_request()
         if verdict.kind is not Kind.IDLE and not trouble:

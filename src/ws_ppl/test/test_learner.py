@@ -1,5 +1,6 @@
 """The learner waits for what it needs, paces itself, learns, and goes on exactly where a checkpoint left it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,65 @@ def test_values_stay_within_the_bounds_of_the_return_and_imitation_is_learned(ta
     chosen = learner.agent.policy.act(torch.from_numpy(batch.images), torch.from_numpy(batch.state), explore=False)
     assert (chosen - torch.from_numpy(batch.action)).abs().max() < 0.2
     assert -0.5 < last["q_mean"] < 1.5
+
+
+def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_episode):
+    learner = make_learner(offline_steps=300)
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        episode = make_episode(f"d{k}", 20, DEMONSTRATION)
+        episode.action[:-1, :3] = (0.3, -0.2, 0.0) + rng.normal(0.0, 0.15, (20, 3))
+        learner.add(episode)
+    batch = learner.replay.sample({"demo": 16}, n_step=1, gamma=0.9)
+    images, state = torch.from_numpy(batch.images), torch.from_numpy(batch.state)
+
+    def spread():
+        drawn = [learner.agent.policy.act(images, state, explore=True)[:, :3] for _ in range(50)]
+        return torch.stack(drawn).std(0).mean()
+
+    assert spread() > 0.4
+    for _ in range(300):
+        learner.step()
+    assert 0.05 < spread() < 0.3
+
+
+def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):
+    def gap(weight):
+        agent = Sac(task, SacOptions(bf16="off", conservative_weight=weight), SMALL, seed=1)
+        replay = Replay(task, 100)
+        episode = make_episode("d", 20, DEMONSTRATION)
+        episode.action[:, :3] = 0.5
+        replay.add(episode)
+        for _ in range(100):
+            batch = replay.sample({"demo": 32}, 3, 0.97)
+            agent.update(batch, improve=False)
+        away = batch.action.copy()
+        away[:, :3] = -0.9
+        agent.critic_target = agent.critic
+        return (agent.values(batch.images, batch.state, batch.action)
+                - agent.values(batch.images, batch.state, away)).mean()
+
+    assert gap(0.5) > gap(0.0) + 0.1
+
+
+def test_the_actor_only_imitates_until_there_are_enough_real_steps(monkeypatch, make_learner, make_episode):
+    learner = make_learner(improvement_starts=30)
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    update, improved = learner.agent.update, []
+
+    def spied(batch, improve):
+        improved.append(improve)
+        return update(batch, improve)
+
+    monkeypatch.setattr(learner.agent, "update", spied)
+    for k in range(3):
+        while not learner.waiting_for:
+            learner.step()
+        learner.add(make_episode(f"r{k}", 15, success=False))
+    while not learner.waiting_for:
+        learner.step()
+    assert improved == [False] * 20 + [True] * 30  # 5 offline, then one a real step; the second rollout is the 30th
 
 
 def test_learned_gripper_has_a_head_that_learns(task, make_learner, make_episode):

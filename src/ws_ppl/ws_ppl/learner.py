@@ -30,6 +30,8 @@ class LearnerOptions:
     offline_steps: int = option(1000, "updates on the demonstrations before the first weights", low=0, high=1_000_000)
     updates_per_step: float = option(1.5, "most updates per real step after that", low=0.01, high=100.0)
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)
+    improvement_starts: int = option(250, "real steps before the actor follows the critics; until then it imitates",
+                                     low=0, high=1_000_000)
     synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
     synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
     synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
@@ -158,8 +160,9 @@ class Learner:
         if self.learner_step % self.options.select_every == 0:
             self._look_at_values()
         online = self.replay.size("online") >= self.options.training_starts
-        # critics that have seen demonstrations alone know no bad action: until rollouts come, the actor only imitates
-        self.metrics = self.agent.update(self._batch(online), improve=online)
+        # critics that have seen demonstrations alone know no bad action: until they have more, the actor only imitates
+        improve = online and self.env_steps >= self.options.improvement_starts
+        self.metrics = self.agent.update(self._batch(online), improve)
         if online:
             self.schedule.observe(self.metrics["entropy"])
         self.learner_step += 1

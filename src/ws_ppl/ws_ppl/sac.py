@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from ws_policy.networks import Critic, NetworkOptions, Policy
 from ws_ppl.replay import Batch
 from ws_rollouts.task import Task
 
+_SOFTNESS = 0.1  # of the soft maximum over values, a tenth of the largest value
+_BEYOND, _FAR = 0.97, 2.1  # |action| and |mean before tanh| that count as the bound itself: tanh(2.1) = 0.97
+
 
 @dataclass(frozen=True)
 class SacOptions:
@@ -23,10 +27,14 @@ class SacOptions:
 
     learning_rate: float = option(3e-4, "Adam, all networks", low=1e-6, high=1e-1)
     gamma: float = option(0.97, "discount per step", low=0.5, high=0.9999)
-    tau: float = option(0.005, "step of the target critics", low=1e-4, high=1.0)
+    tau: float = option(0.02, "* step of the target critics", low=1e-4, high=1.0)
     n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
     temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
+    deviation_weight: float = option(0.01, "* weight within imitation of fitting the actor's deviation, so that it "
+                                     "explores about as far as its teacher's hand wavers", low=0.0, high=10.0)
+    conservative_weight: float = option(0.05, "* weight of holding the values of actions that nobody took below those "
+                                        "of the ones that were taken", low=0.0, high=100.0)
     gripper_penalty: float = option(0.02, "cost of closing an open gripper or opening a closed one", low=0.0, high=1.0)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
 
@@ -125,7 +133,19 @@ class Sac:
             bootstrap = self.critic_target(following, action).amin(0)  # no entropy backup
             target = (data["returns"] + data["discount"] * bootstrap).clamp(0.0, 1.0)
         q = self.critic(encoded, data["action"][:, :-1])
-        return (data["weight"] * (q - target) ** 2).mean(), q.detach()
+        loss = (data["weight"] * (q - target) ** 2).mean()
+        if self.options.conservative_weight:
+            loss = loss + self.options.conservative_weight * self._conservative_loss(encoded, q, data["weight"])
+        return loss, q.detach()
+
+    def _conservative_loss(self, encoded: Tensor, q: Tensor, weight: Tensor) -> Tensor:
+        """CQL(H) (Kumar et al. 2020, eq. 4): soft maximum over own and uniform actions, minus the recorded's value."""
+        with torch.no_grad():
+            own = [self.policy.actor.sample(encoded)[0] for _ in range(2)]
+            others = torch.cat([*own, *(2 * torch.rand_like(own[0]) - 1 for _ in range(2))])
+        values = self.critic(encoded.repeat(4, 1), others).unflatten(1, (4, -1))
+        soft = _SOFTNESS * (torch.logsumexp(values / _SOFTNESS, 1) - math.log(4))
+        return (weight * (soft - q)).mean()
 
     def _actor_loss(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         action, log_prob = self.policy.actor.sample(encoded)
@@ -138,7 +158,10 @@ class Sac:
         if not data["demo"].any():
             return encoded.new_zeros(())
         guided, action = encoded[data["demo"]], data["action"][data["demo"]]
-        loss = F.mse_loss(torch.tanh(self.policy.actor(guided)[0]), action[:, :-1])
+        mean, std = self.policy.actor(guided)
+        loss = F.mse_loss(torch.tanh(mean), action[:, :-1])
+        if self.options.deviation_weight:
+            loss = loss + self.options.deviation_weight * _misfit(mean.detach(), std, action)
         if self.policy.gripper is not None:
             loss = loss + 0.1 * F.cross_entropy(self.policy.gripper(guided), _gripper_class(action))
         return loss
@@ -164,6 +187,12 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+
+def _misfit(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    """Negative log-likelihood of actions (B, n + 1) before tanh, of which only the deviation is to learn."""
+    raw = torch.atanh(action[:, :-1].clamp(-_BEYOND, _BEYOND))
+    return (0.5 * ((raw - mean.clamp(-_FAR, _FAR)) / std) ** 2 + std.log()).mean()
 
 
 def _gripper_class(action: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def test_rho_ramps_up_after_the_gate_opens():
 
 
 def test_a_sure_policy_gets_all_and_a_random_one_nothing():
-    assert opened("linear", -1.5).rho(1000, 10) == pytest.approx(0.3)
+    assert opened("linear", -3.0).rho(1000, 10) == pytest.approx(0.3)
     assert opened("linear", 3 * math.log(2)).rho(1000, 10) == pytest.approx(0.0)
     assert opened("rational", 3 * math.log(2)).rho(1000, 10) == pytest.approx(0.03)
 

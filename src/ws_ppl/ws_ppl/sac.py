@@ -33,7 +33,7 @@ class SacOptions:
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
     deviation_weight: float = option(0.01, "* weight within imitation of fitting the actor's deviation, so that it "
                                      "explores about as far as its teacher's hand wavers", low=0.0, high=10.0)
-    conservative_weight: float = option(0.05, "* weight of holding the values of actions that nobody took below those "
+    conservative_weight: float = option(0.2, "* weight of holding the values of actions that nobody took below those "
                                         "of the ones that were taken", low=0.0, high=100.0)
     gripper_penalty: float = option(0.02, "cost of closing an open gripper or opening a closed one", low=0.0, high=1.0)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
@@ -135,17 +135,21 @@ class Sac:
         q = self.critic(encoded, data["action"][:, :-1])
         loss = (data["weight"] * (q - target) ** 2).mean()
         if self.options.conservative_weight:
-            loss = loss + self.options.conservative_weight * self._conservative_loss(encoded, q, data["weight"])
+            loss = loss + self.options.conservative_weight * self._conservative_loss(encoded, data)
         return loss, q.detach()
 
-    def _conservative_loss(self, encoded: Tensor, q: Tensor, weight: Tensor) -> Tensor:
-        """CQL(H) (Kumar et al. 2020, eq. 4): soft maximum over own and uniform actions, minus the recorded's value."""
+    def _conservative_loss(self, encoded: Tensor, data: dict) -> Tensor:
+        """CQL(H) (Kumar et al. 2020, eq. 4): soft maximum over own and uniform actions, minus the recorded's value.
+
+        It shapes the critics alone: the encoder, which the imitating actor shares, is none of its business.
+        """
+        encoded = encoded.detach()
         with torch.no_grad():
             own = [self.policy.actor.sample(encoded)[0] for _ in range(2)]
             others = torch.cat([*own, *(2 * torch.rand_like(own[0]) - 1 for _ in range(2))])
         values = self.critic(encoded.repeat(4, 1), others).unflatten(1, (4, -1))
         soft = _SOFTNESS * (torch.logsumexp(values / _SOFTNESS, 1) - math.log(4))
-        return (weight * (soft - q)).mean()
+        return (data["weight"] * (soft - self.critic(encoded, data["action"][:, :-1]))).mean()
 
     def _actor_loss(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         action, log_prob = self.policy.actor.sample(encoded)

@@ -35,6 +35,13 @@ def test_the_twin_graph_has_every_part_once(settings):
     assert set(names) == {"twin", "driver", "recorder", "operator", "policy", "learner", "world_model", "monitor"}
 
 
+def test_everyone_waits_for_the_same_number_of_demonstrations(tmp_path):
+    graph = by_name(from_texts({"demonstrations": "5", "run_dir": str(tmp_path)}))
+    told = [graph[node].parameters[name] for node, name in (
+        ("policy", "demonstrations"), ("learner", "learner.demonstrations"), ("world_model", "worker.demonstrations"))]
+    assert told == [5, 5, 5]
+
+
 def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_path):
     graph = by_name(from_texts({"robot": "a1x", "run_dir": str(tmp_path), "side_camera_serial": "0123"}))
     assert not {"twin", "operator"} & set(graph)

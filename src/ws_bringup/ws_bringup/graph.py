@@ -130,14 +130,17 @@ def _learning(settings: Settings) -> list[Process]:
         **common,
         **folder,
         "seed": settings.seed,
+        "demonstrations": settings.demonstrations,
         "success_source": settings.told_by,
         "scene_reset": "twin" if truth else "operator",
         "auto_enable": truth,  # a person enables a real arm
         "recorded": settings.record,
     }
-    learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed}
+    learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed,
+               "learner.demonstrations": settings.demonstrations}
     mode = MODES[settings.mode]
-    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed}
+    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed,
+                   "worker.demonstrations": settings.demonstrations}
     if mode.imagines:
         world_model |= {"worker.paced": mode.paced}
         world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}

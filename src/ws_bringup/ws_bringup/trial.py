@@ -48,7 +48,8 @@ class CellOptions:
     real_steps: int = option(3000, "real steps", low=1, high=10_000_000)
     evaluate_every: int = option(250, "real steps between evaluations", low=1, high=1_000_000)
     evaluate_episodes: int = option(50, "episodes of each evaluation", low=1, high=100_000)
-    segments: int = option(1, "segments that are generated from for each rollout", low=0, high=1000)
+    segments: int = option(1, "segments of each rollout that the oracle carries out; a learned model: worker.unread",
+                          low=0, high=1000)
     world_model_steps: float = option(0.5, "most training steps of a learned world model per real step", low=0.0,
                                       high=100.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,

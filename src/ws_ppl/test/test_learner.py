@@ -106,7 +106,23 @@ def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):
         return (agent.values(batch.images, batch.state, batch.action)
                 - agent.values(batch.images, batch.state, away)).mean()
 
-    assert gap(0.5) > gap(0.0) + 0.1
+    assert gap(2.0) > gap(0.0) + 0.1
+
+
+def test_a_success_is_known_at_its_first_step_before_values_spread(task, make_episode):
+    def first(bound):
+        agent = Sac(task, SacOptions(bf16="off", conservative_weight=0.0, earned_bound=bound, tau=1e-4,
+                                     learning_rate=3e-3), SMALL, seed=1)
+        replay = Replay(task, 100)
+        replay.add(make_episode("r", 20))
+        for _ in range(150):
+            agent.update(replay.sample({"online": 32}, 3, 0.97), improve=False)
+        agent.critic_target = agent.critic
+        start = replay.sample({"online": 100}, 3, 0.97)
+        at = start.state[:, 0] == 0
+        return agent.values(start.images[at], start.state[at], start.action[at]).mean()
+
+    assert first(True) > 0.45 > first(False)  # 0.97 ** 19 = 0.56
 
 
 def test_the_actor_only_imitates_until_there_are_enough_real_steps(monkeypatch, make_learner, make_episode):

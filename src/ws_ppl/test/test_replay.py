@@ -23,6 +23,20 @@ def test_n_step_returns_stop_at_the_end_and_bootstrap_only_through_a_time_limit(
         assert set(start) == {0, 1, 2, 3, 4}  # the last observation starts nothing
 
 
+def test_what_an_episode_earned_is_known_at_each_of_its_steps(task, make_episode):
+    replay = Replay(task, 100)
+    replay.add(make_episode("d", 5, DEMONSTRATION))
+    helped = make_episode("h", 6, tag=10)
+    helped.source[2:4] = HUMAN  # the steps before that earned nothing by themselves
+    replay.add(helped)
+    replay.add(make_episode("f", 5, success=False, tag=20))
+    batch = replay.sample({"demo": 200, "online": 400}, n_step=3, gamma=0.5)
+    earned = dict(zip(batch.state[:, 0], batch.earned, strict=True))
+    shown, by_help, failed = [0.5 ** (4 - t) for t in range(5)], [0, 0, *(0.5 ** (5 - t) for t in range(2, 6))], [0] * 5
+    first = {0: shown, 10: by_help, 20: failed}
+    assert earned == {step + t: value for step, values in first.items() for t, value in enumerate(values)}
+
+
 @pytest.mark.parametrize("opening, classes, expected", [
     (0.6, [0, -1, -1, 0, -1, 1, 1, 0, -1], [0, 1, 0, 0, 0, 1, 0, 0, 1]),
     (0.6, [1, 1, 0, -1], [0, 0, 0, 1]),  # it is open at the start
@@ -37,6 +51,7 @@ def test_only_what_changes_the_held_gripper_class_is_a_switch(make_episode, open
     replay.add(episode)
     batch = replay.sample({"online": 200}, n_step=1, gamma=0.9)
     assert batch.switches.tolist() == [bool(expected[int(step)]) for step in batch.state[:, 0]]
+    assert batch.switches_left.tolist() == [sum(expected[int(step):]) for step in batch.state[:, 0]]
 
 
 def test_a_fixed_gripper_switches_never(task, make_episode):

@@ -222,7 +222,7 @@ def test_imagined_transitions_teach_critics_but_not_the_actor(task, make_episode
     more.weight[:] = 0.0
     batch = Batch.join([replay.sample({"online": 8}, 1, 0.9), more])
     encoded, following = agent._encode(batch)
-    names = ("action", "returns", "discount", "demo", "switches", "weight")
+    names = ("action", "returns", "discount", "demo", "switches", "weight", "earned", "switches_left", "real")
     data = {k: torch.from_numpy(getattr(batch, k)) for k in names}
     losses = [agent._critic_loss(encoded, following, data)[0]]
     if gripper == "learned":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ws_ppl.gripper import switches
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
@@ -23,7 +23,8 @@ class Batch:
 
     returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool;
     switches (B,) bool, whether the action closes an open gripper or opens a closed one; weight (B,) of the critics'
-    losses.
+    losses; earned (B,) what the rest of its episode earned, gamma^k with k steps to the success after this one, 0 where
+    that says nothing; switches_left (B,) switches from this step to the end.
     """
 
     images: np.ndarray
@@ -37,6 +38,8 @@ class Batch:
     switches: np.ndarray
     real: np.ndarray
     weight: np.ndarray
+    earned: np.ndarray
+    switches_left: np.ndarray
 
     @classmethod
     def join(cls, parts: list[Batch]) -> Batch:
@@ -67,6 +70,8 @@ class Replay:
         self._last = np.zeros(capacity, np.int64)  # slot of the episode's last observation
         self._terminal = np.zeros(capacity, bool)
         self._switches = np.zeros(capacity, bool)
+        self._switches_left = np.zeros(capacity, np.float32)
+        self._to_success = np.full(capacity, np.inf, np.float32)
         self._free: deque[int] = deque(range(capacity))
         self._rollouts: deque[np.ndarray] = deque()
         self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in self.pools}
@@ -104,7 +109,9 @@ class Replay:
         slots = np.array([self._free.popleft() for _ in range(needed)])
         self._frames[slots] = frames
         self._state[slots], self._action[slots] = episode.state, episode.action
-        self._switches[slots] = switches(episode, self._task)
+        switched = switches(episode, self._task)
+        self._switches[slots], self._switches_left[slots] = switched, switched[::-1].cumsum()[::-1]
+        self._to_success[slots] = _steps_to_success(episode)
         self._reward[slots], self._last[slots] = episode.reward, slots[-1]
         self._terminal[slots] = False
         self._terminal[slots[-1]] = episode.terminated
@@ -144,6 +151,8 @@ class Replay:
             switches=self._switches[start],
             real=np.full(len(start), self.real),
             weight=np.ones(len(start), np.float32),
+            earned=np.float32(gamma) ** self._to_success[start],
+            switches_left=self._switches_left[start],
         )
 
     def _shifted(self, slots: np.ndarray) -> np.ndarray:
@@ -153,6 +162,19 @@ class Replay:
         for row, (slot, (y, x)) in enumerate(zip(slots, shifts, strict=True)):
             out[row] = self._frames[slot, y : y + size, x : x + size]
         return out
+
+
+def _steps_to_success(episode: Episode) -> np.ndarray:
+    """(T+1,) float32: steps after this one until the episode succeeds; infinite where it does not.
+
+    Infinite also for what the policy did before a person came to its help: that success is the person's.
+    """
+    steps = np.full(len(episode) + 1, np.inf, np.float32)
+    if episode.success:
+        steps[:-1] = np.arange(len(episode))[::-1]
+        helped = max(np.flatnonzero(episode.source[:-1] == HUMAN), default=0)
+        steps[(episode.source == POLICY) & (np.arange(len(steps)) < helped)] = np.inf
+    return steps
 
 
 @dataclass(frozen=True)

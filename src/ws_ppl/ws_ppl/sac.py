@@ -35,6 +35,7 @@ class SacOptions:
                                      "explores about as far as its teacher's hand wavers", low=0.0, high=10.0)
     conservative_weight: float = option(0.2, "* weight of holding the values of actions that nobody took below those "
                                         "of the ones that were taken", low=0.0, high=100.0)
+    earned_bound: bool = option(True, "* a step's target is at least what the rest of its episode earned")
     gripper_penalty: float = option(0.02, "cost of closing an open gripper or opening a closed one", low=0.0, high=1.0)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
 
@@ -74,7 +75,7 @@ class Sac:
         Raises FloatingPointError when a loss is not finite.
         """
         encoded, encoded_next = self._encode(batch)
-        names = ("action", "returns", "discount", "demo", "switches", "weight")
+        names = ("action", "returns", "discount", "demo", "switches", "weight", "earned", "switches_left", "real")
         data = {k: torch.from_numpy(getattr(batch, k)) for k in names}
         critic_loss, q = self._critic_loss(encoded, encoded_next, data)
         bc_loss = self._bc_loss(encoded, data)
@@ -132,6 +133,8 @@ class Sac:
             action, _ = self.policy.actor.sample(following)
             bootstrap = self.critic_target(following, action).amin(0)  # no entropy backup
             target = (data["returns"] + data["discount"] * bootstrap).clamp(0.0, 1.0)
+            if self.options.earned_bound:
+                target = torch.maximum(target, data["earned"])
         q = self.critic(encoded, data["action"][:, :-1])
         loss = (data["weight"] * (q - target) ** 2).mean()
         if self.options.conservative_weight:
@@ -141,15 +144,16 @@ class Sac:
     def _conservative_loss(self, encoded: Tensor, data: dict) -> Tensor:
         """CQL(H) (Kumar et al. 2020, eq. 4): soft maximum over own and uniform actions, minus the recorded's value.
 
-        It shapes the critics alone: the encoder, which the imitating actor shares, is none of its business.
+        It shapes the critics alone: the encoder, which the imitating actor shares, is none of its business. Of real
+        transitions only, as it favours the recorded action, and an imagined one is a perturbed one.
         """
-        encoded = encoded.detach()
+        encoded, taken = encoded.detach()[data["real"]], data["action"][data["real"], :-1]
         with torch.no_grad():
             own = [self.policy.actor.sample(encoded)[0] for _ in range(2)]
             others = torch.cat([*own, *(2 * torch.rand_like(own[0]) - 1 for _ in range(2))])
         values = self.critic(encoded.repeat(4, 1), others).unflatten(1, (4, -1))
         soft = _SOFTNESS * (torch.logsumexp(values / _SOFTNESS, 1) - math.log(4))
-        return (data["weight"] * (soft - self.critic(encoded, data["action"][:, :-1]))).mean()
+        return (soft - self.critic(encoded, taken)).mean()
 
     def _actor_loss(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         action, log_prob = self.policy.actor.sample(encoded)
@@ -181,6 +185,9 @@ class Sac:
             bootstrap = self.gripper_target(following).gather(1, best).squeeze(1)
             cost = self.options.gripper_penalty * data["switches"]
             target = (data["returns"] - cost + data["discount"] * bootstrap).clamp(low, 1.0)
+            if self.options.earned_bound:
+                costs = self.options.gripper_penalty * data["switches_left"]
+                target = torch.maximum(target, data["earned"] - costs)
         q = self.policy.gripper(encoded).gather(1, chosen[:, None]).squeeze(1)
         return (data["weight"] * (q - target) ** 2).mean()
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ws_bringup import cli, trial
 from ws_bringup.experiment import cell_values, read_spec, steps_to, table, write_results
+from ws_bringup.guidance import guidance
 from ws_bringup.learned import Learned
 from ws_bringup.lockstep import Env, ask, play
 from ws_bringup.oracle import Oracle
@@ -119,6 +121,27 @@ def test_the_oracle_tells_what_the_twin_does():
         assert len({each.state.tobytes() for each in moved}) == len(moved) > 0
     finally:
         env.close()
+
+
+def test_guidance_tells_critics_that_point_to_the_teacher_from_those_that_point_away():
+    task = load_task("pushing", {"episode_steps": 5})
+    still = np.zeros(task.action_size, np.float32)
+
+    class Agent:
+        def __init__(self, slope):
+            self.policy, self._slope = self, np.float32(slope)
+
+        def act(self, images, state, explore):
+            return torch.zeros(len(images), task.action_size)
+
+        def slopes(self, images, state, action):
+            return np.tile(self._slope, (len(state), 1))
+
+    found = [guidance(Agent(slope), lambda seen: still, task, 3, 1) for slope in np.eye(3)]
+    cosines = np.array([each["guidance_cosine"] for each in found])
+    assert np.linalg.norm(cosines) == pytest.approx(1.0, abs=0.05)  # at rest there is one way to go
+    away = guidance(Agent(-cosines), lambda seen: still, task, 3, 1)
+    assert away["guidance_cosine"] == pytest.approx(-1.0, abs=0.05) and away["guidance_off"] > 0.3
 
 
 def test_the_same_seed_gives_the_same_rows(monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ws_bringup.evaluate import rollouts, summary
+from ws_bringup.guidance import guidance
 from ws_bringup.learned import Learned, make_student
 from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_bringup.oracle import Oracle
@@ -204,13 +205,14 @@ class Trial:
         kept = torch.get_rng_state()
         torch.manual_seed(seed)
         played = list(rollouts(self._acting, self._task, options.evaluate_episodes, seed))
+        guided = guidance(learner.agent, self._acting.act, self._task, seed, min(8, options.evaluate_episodes))
         torch.set_rng_state(kept)
         queues = {pool: learner.synthetic.size(pool) for pool in learner.synthetic.pools}
         mix = learner.selection.mix(*queues.values())
         return {
             "real_steps": learner.env_steps, "learner_steps": learner.learner_step,
             "cpu_minutes": (time.process_time() - self._spent) / 60, **summary(played),
-            **value_bias(learner.agent, played),
+            **value_bias(learner.agent, played), **guided,
             "intervention_rate": float(np.mean(self._interventions[-20:])) if self._interventions else None,
             "rho": learner.rho, "entropy_mean": learner.schedule.entropy, "positive_share": mix.positive,
             "selection_weight": mix.weight, **{f"q_{n}": v for n, v in learner.selection.values.items()},

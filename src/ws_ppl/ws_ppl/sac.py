@@ -107,6 +107,14 @@ class Sac:
             encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
         return self.critic_target(encoded, torch.from_numpy(action)[:, :-1]).amin(0).numpy()
 
+    def slopes(self, images: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Gradient of the critics' mean value by the translations (B, n): where it draws the actor."""
+        with torch.no_grad(), self._autocast():
+            encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
+        moves = torch.from_numpy(action).requires_grad_()
+        slope, = torch.autograd.grad(self.critic(encoded, moves).mean(0).sum(), moves)
+        return slope.numpy()
+
     def imitate(self, batch: Batch) -> float:
         """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""
         with self._autocast():

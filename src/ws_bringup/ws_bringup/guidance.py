@@ -1,0 +1,50 @@
+"""Do the critics draw the policy where its teacher would go? Lockstep only: the script must see the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ws_bringup.lockstep import Env, ask, play
+from ws_policy.observation import Observation
+from ws_policy.operator import OperatorOptions, ScriptedOperator
+from ws_ppl.sac import Sac
+from ws_rollouts.episode import POLICY, VIEWS
+from ws_rollouts.task import Task
+
+
+def guidance(agent: Sac, act: Callable[[Observation], np.ndarray], task: Task, seed: int,
+             episodes: int) -> dict[str, float]:
+    """Play `act` without help, and ask the scripted operator with a steady hand at each step what it would do.
+
+    guidance_cosine: mean cosine between the critics' slope at the policy's mean action and the way from there to the
+    operator's action. guidance_off: mean distance between the two, in full actions.
+    """
+    seen, told = _visited(act, task, seed, episodes)
+    images = np.stack([np.concatenate([each.frames[view] for view in VIEWS], axis=-1) for each in seen])
+    state = np.stack([each.state for each in seen])
+    own = agent.policy.act(torch.from_numpy(images), torch.from_numpy(state), explore=False)[:, :-1].numpy()
+    way, slope = told[:, :-1] - own, agent.slopes(images, state, own)
+    length = np.linalg.norm(way, axis=1)
+    cosine = (slope * way).sum(1) / np.maximum(np.linalg.norm(slope, axis=1) * length, 1e-9)
+    return {"guidance_cosine": float(cosine.mean()), "guidance_off": float(length.mean())}
+
+
+def _visited(act: Callable, task: Task, seed: int, episodes: int) -> tuple[list[Observation], np.ndarray]:
+    env, teacher = Env(task, seed), ScriptedOperator(task, OperatorOptions(noise=0.0), seed)
+    seen, told = [], []
+
+    def watch(observation: Observation, action: np.ndarray) -> tuple[np.ndarray, int]:
+        seen.append(observation)
+        told.append(ask(teacher, env, observation))
+        return action, POLICY
+
+    try:
+        for number in range(1, episodes + 1):
+            teacher.begin(demonstration=True)
+            play(env, act, f"guidance-{number}", watch)
+    finally:
+        env.close()
+    return seen, np.stack(told)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ws_ppl.replay import Replay
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE
+from ws_ppl.replay import Replay, SyntheticReplay
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, SYNTHETIC
 from ws_rollouts.task import load_task
 
 
@@ -35,6 +35,15 @@ def test_what_an_episode_earned_is_known_at_each_of_its_steps(task, make_episode
     shown, by_help, failed = [0.5 ** (4 - t) for t in range(5)], [0, 0, *(0.5 ** (5 - t) for t in range(2, 6))], [0] * 5
     first = {0: shown, 10: by_help, 20: failed}
     assert earned == {step + t: value for step, values in first.items() for t, value in enumerate(values)}
+
+
+def test_what_was_imagined_of_a_rescue_earns_nothing_before_its_end(task, make_episode):
+    imagined = SyntheticReplay(task, 100)
+    episode = make_episode("s", 6, SYNTHETIC)
+    episode.notes["helped"] = "4"
+    imagined.add(episode)
+    batch = imagined.sample({"positive": 200}, n_step=3, gamma=0.5)
+    assert dict(zip(batch.state[:, 0], batch.earned, strict=True)) == {0: 0, 1: 0, 2: 0, 3: 0, 4: 0.5, 5: 1}
 
 
 @pytest.mark.parametrize("opening, classes, expected", [

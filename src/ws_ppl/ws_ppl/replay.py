@@ -167,13 +167,15 @@ class Replay:
 def _steps_to_success(episode: Episode) -> np.ndarray:
     """(T+1,) float32: steps after this one until the episode succeeds; infinite where it does not.
 
-    Infinite also for what the policy did before a person came to its help: that success is the person's.
+    Infinite also for what the policy did before a person came to its help: that success is the person's. Of an imagined
+    episode, whose actions are perturbed recorded ones, the note "helped" tells up to which step that is so.
     """
     steps = np.full(len(episode) + 1, np.inf, np.float32)
     if episode.success:
         steps[:-1] = np.arange(len(episode))[::-1]
         helped = max(np.flatnonzero(episode.source[:-1] == HUMAN), default=0)
         steps[(episode.source == POLICY) & (np.arange(len(steps)) < helped)] = np.inf
+        steps[: int(episode.notes.get("helped", 0))] = np.inf
     return steps
 
 

@@ -119,8 +119,6 @@ def test_an_imagined_rollout_enters_once(make_learner, imagine):
     ({"label": "maybe"}, "label 'maybe'"),
     ({"label_probability": "1.5"}, "must be in 0 .. 1"),
     ({"label_probability": "nan"}, "must be in 0 .. 1"),
-    ({"helped": "99"}, "helped = 99: must be in 0 .. "),
-    ({"helped": "some"}, "notes lack, or do not make"),
 ])
 def test_bad_notes_are_named(imagine, change, message):
     episode = imagine("x", version=3)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ws_ppl.gripper import switches
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, SYNTHETIC, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = 4  # px; random shift of DrQ (Kostrikov et al. 2020)
@@ -167,15 +167,14 @@ class Replay:
 def _steps_to_success(episode: Episode) -> np.ndarray:
     """(T+1,) float32: steps after this one until the episode succeeds; infinite where it does not.
 
-    Infinite also for what the policy did before a person came to its help: that success is the person's. Of an imagined
-    episode, whose actions are perturbed recorded ones, the note "helped" tells up to which step that is so.
+    Infinite also for what the policy did before a person came to its help: that success is the person's. And in an
+    imagined episode: with a perturbation at every later step, that success is luck.
     """
     steps = np.full(len(episode) + 1, np.inf, np.float32)
-    if episode.success:
+    if episode.success and episode.source[0] != SYNTHETIC:
         steps[:-1] = np.arange(len(episode))[::-1]
         helped = max(np.flatnonzero(episode.source[:-1] == HUMAN), default=0)
         steps[(episode.source == POLICY) & (np.arange(len(steps)) < helped)] = np.inf
-        steps[: int(episode.notes.get("helped", 0))] = np.inf
     return steps
 
 

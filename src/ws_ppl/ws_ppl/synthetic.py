@@ -15,14 +15,12 @@ def check_synthetic(episode: Episode, newest: int) -> None:
         raise ValueError(f"{name}: not synthetic")
     try:
         version, probability = int(notes["world_model_version"]), float(notes["label_probability"])
-        label, helped = notes["label"], int(notes.get("helped", 0))
+        label = notes["label"]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{name}: notes lack, or do not make, {error}") from error
     if version <= newest - VERSIONS:
         raise ValueError(f"{name}: imagined by version {version}, the newest is {newest}")
     if label not in _LABELS or (label == "success") != episode.success:
         raise ValueError(f"{name}: label {label!r} of a {episode.outcome}")
-    if not 0 <= helped <= len(episode):
-        raise ValueError(f"{name}: helped = {helped}: must be in 0 .. {len(episode)}")
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"{name}: label_probability = {probability}: must be in 0 .. 1")

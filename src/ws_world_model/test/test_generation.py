@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ws_rollouts.bag import read_episode, write_episode
-from ws_rollouts.episode import HUMAN, POLICY, STATE, SYNTHETIC, VIEWS
+from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS
 from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
 from ws_world_model.counterfactuals import CounterfactualOptions, Segment, perturb
@@ -117,20 +117,6 @@ def test_a_synthetic_episode_is_traceable_and_of_the_same_schema(task, parent, t
     actions, xi = perturb(parent.action[10:16], options, np.random.default_rng(json.loads(notes["seed"])))
     np.testing.assert_array_equal(actions[:5], again.action[:-1])
     np.testing.assert_allclose(xi, json.loads(notes["xi"]), atol=1e-6)
-
-
-@pytest.mark.parametrize(("sources", "helped"), [
-    ({}, "0"),
-    ({12: HUMAN, 13: HUMAN}, "4"),  # two steps of the policy, two of the person's
-    ({10: HUMAN, 11: HUMAN}, "0"),  # the person drives from the start on
-    ({15: HUMAN}, "0"),  # after the success that is imagined
-])
-def test_what_a_person_had_to_save_is_noted(task, parent, sources, helped):
-    parent.source[:] = POLICY
-    for step, source in sources.items():
-        parent.source[step] = source
-    (episode, *_) = generator(task, DONE_AT_4).generate(Segment(parent, 10, 6)).episodes
-    assert len(episode) == 5 and episode.notes["helped"] == helped
 
 
 def test_the_labels_see_the_real_frames_before_the_start(task, parent):

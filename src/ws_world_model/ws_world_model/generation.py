@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ws_rollouts.episode import HUMAN, POLICY, STATE, SYNTHETIC, VIEWS, Episode
+from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
 from ws_world_model.counterfactuals import CounterfactualOptions, Segment, inside_workspace, perturb
 from ws_world_model.imagination import Dynamics, Imagined, context_of, stack
 from ws_world_model.labels import ABSTAIN, FAILURE, SUCCESS, Label
@@ -156,7 +156,7 @@ class Generator:
             weights_version=parent.weights_version[rows].copy(),
             terminated=success,
             truncated=not success,
-            notes=self._notes(segment, variant, label, length),
+            notes=self._notes(segment, variant, label),
             exposed={view: parent.exposed[view][rows].copy() for view in VIEWS},
         )
 
@@ -166,12 +166,11 @@ class Generator:
         target = (state[:, STATE["position"]] + state[:, STATE["lag"]])[:, : len(scale)]
         return np.concatenate([first[None], np.diff(target, axis=0) / scale]).astype(np.float32)
 
-    def _notes(self, segment: Segment, variant: Variant, label: Label, length: int) -> dict[str, str]:
+    def _notes(self, segment: Segment, variant: Variant, label: Label) -> dict[str, str]:
         options = self.options
         return {
             "parent": segment.episode.episode_id,
             "start": str(segment.start),
-            "helped": str(_helped(segment.episode.source[segment.start : segment.start + length])),
             "xi": json.dumps([round(float(x), 6) for x in variant.xi]),
             "scale": f"{options.scale if variant.kind == 'perturbed' else 0.0:g}",
             "noise": f"{options.noise if variant.kind == 'perturbed' else 0.0:g}",
@@ -181,12 +180,6 @@ class Generator:
             "label": label.kind,
             "label_probability": f"{label.probability:.4f}",
         }
-
-
-def _helped(source: np.ndarray) -> int:
-    """Steps, of the recorded ones with these sources, until a person who helped the policy let go; 0: nobody helped."""
-    human = np.flatnonzero(source == HUMAN)
-    return int(human[-1]) + 1 if len(human) and (source[: human[-1]] == POLICY).any() else 0
 
 
 def _outcome(segment: Segment) -> bool | None:

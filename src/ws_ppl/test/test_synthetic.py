@@ -10,7 +10,7 @@ from ws_policy.networks import NetworkOptions
 from ws_ppl.learner import Learner, LearnerOptions
 from ws_ppl.modes import MODES
 from ws_ppl.replay import Batch, Replay, SyntheticReplay
-from ws_ppl.sac import Sac, SacOptions
+from ws_ppl.sac import Sac, SacOptions, _tensors
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
 from ws_ppl.synthetic import check_synthetic
@@ -222,8 +222,7 @@ def test_imagined_transitions_teach_critics_but_not_the_actor(task, make_episode
     more.weight[:] = 0.0
     batch = Batch.join([replay.sample({"online": 8}, 1, 0.9), more])
     encoded, following = agent._encode(batch)
-    names = ("action", "returns", "discount", "demo", "switches", "weight", "earned", "switches_left", "real")
-    data = {k: torch.from_numpy(getattr(batch, k)) for k in names}
+    data = _tensors(batch)
     losses = [agent._critic_loss(encoded, following, data)[0]]
     if gripper == "learned":
         losses.append(agent._gripper_loss(encoded, following, data))

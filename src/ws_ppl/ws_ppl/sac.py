@@ -75,12 +75,11 @@ class Sac:
         Raises FloatingPointError when a loss is not finite.
         """
         encoded, encoded_next = self._encode(batch)
-        names = ("action", "returns", "discount", "demo", "switches", "weight", "earned", "switches_left", "real")
-        data = {k: torch.from_numpy(getattr(batch, k)) for k in names}
+        data = _tensors(batch)
         critic_loss, q = self._critic_loss(encoded, encoded_next, data)
         bc_loss = self._bc_loss(encoded, data)
         gripper_loss = self._gripper_loss(encoded, encoded_next, data)
-        actor_loss, log_prob = self._actor_loss(encoded.detach()[torch.from_numpy(batch.real)])
+        actor_loss, log_prob = self._actor_loss(encoded.detach()[data["real"]])
         temperature_loss = -self.log_temperature.exp() * (log_prob.detach().mean() + self._target_entropy)
         loss = critic_loss + self.options.bc_weight * bc_loss + gripper_loss
         if improve:
@@ -206,6 +205,12 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """What the losses look at beside the encoded observations."""
+    names = ("action", "returns", "discount", "demo", "switches", "weight", "earned", "switches_left", "real")
+    return {name: torch.from_numpy(getattr(batch, name)) for name in names}
 
 
 def _misfit(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:

@@ -94,9 +94,11 @@ def test_the_same_folder_goes_on_where_it_was(second, folder):
     rollouts = [s for s in known.values() if s.source != DEMONSTRATION]
     status = second.wait_for(second.status.update, 30.0, "the policy")[0].content
     assert (status.demonstrations, status.episodes) == (2, len(rollouts))
-    assert status.env_steps == sum(s.steps for s in rollouts)
+    running = status.env_steps - sum(s.steps for s in rollouts)
+    assert 0 <= running <= (50 if status.state == "running" else 0), "the first status heard may come after first steps"
     learner = second.wait_for(second.learner.update, 30.0, "the learner")[0].content  # silent until it has resumed
-    assert learner.learner_step >= step and learner.episodes == len(known) and learner.demonstrations == 2
+    assert learner.learner_step >= step and learner.demonstrations == 2
+    assert learner.episodes in (len(known), len(known) + 1), "the first status heard may come after a first episode"
     version = checkpoint.read(folder / "checkpoints")[1]["version"]
     name = second.running_episode(40.0)
     assert name not in known

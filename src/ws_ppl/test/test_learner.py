@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ws_policy.networks import NetworkOptions
-from ws_policy.weights import WeightsError
+from ws_policy.weights import WeightsError, arrays
 from ws_ppl import checkpoint
 from ws_ppl.cloning import clone
 from ws_ppl.learner import Learner, LearnerOptions
@@ -88,6 +88,31 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
     for _ in range(300):
         learner.step()
     assert 0.05 < spread() < 0.3
+
+
+def test_the_mean_of_the_weights_acts(task, make_episode):
+    def after(averaging, train, steps=3):
+        agent = Sac(task, SacOptions(bf16="off", averaging=averaging), SMALL, seed=1)
+        replay = Replay(task, 100)
+        replay.add(make_episode("d", 20, DEMONSTRATION))
+        history = [arrays(agent.policy)]
+        for _ in range(steps):
+            train(agent, replay.sample({"demo": 16}, n_step=3, gamma=0.9))
+            history.append(arrays(agent.policy))
+        return history, arrays(agent.acting)
+
+    for train in (Sac.update, Sac.imitate):
+        history, acting = after(0.5, train)
+        for name, values in acting.items():
+            first, *later = [weights[name] for weights in history]
+            mean = first
+            for weights in later:
+                mean = 0.5 * mean + 0.5 * weights
+            np.testing.assert_allclose(values, mean, rtol=1e-4, atol=1e-6)
+        assert any((acting[name] != history[-1][name]).any() for name in acting)
+    history, acting = after(1.0, Sac.update)
+    for name, values in acting.items():
+        np.testing.assert_allclose(values, history[-1][name], rtol=1e-6, err_msg=name)
 
 
 def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):

@@ -28,6 +28,8 @@ class SacOptions:
     learning_rate: float = option(3e-4, "Adam, all networks", low=1e-6, high=1e-1)
     gamma: float = option(0.97, "discount per step", low=0.5, high=0.9999)
     tau: float = option(0.02, "* step of the target critics", low=1e-4, high=1.0)
+    averaging: float = option(0.01, "* step of the acting policy towards the trained one; 1: they are the same",
+                              low=1e-4, high=1.0)
     n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
     temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
@@ -51,6 +53,8 @@ class Sac:
         torch.manual_seed(seed)
         self.options = options
         self.policy = Policy(task, networks)
+        # one update can cost the last weights a tenth of their success and the next give it back; their mean does not
+        self.acting = copy.deepcopy(self.policy).requires_grad_(False)
         n = self.policy.translations
         self.critic = Critic(self.policy.encoder.size, n, networks)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -64,7 +68,8 @@ class Sac:
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by name, for checkpoints."""
-        modules = {"policy": self.policy, "critic": self.critic, "critic_target": self.critic_target}
+        modules = {"policy": self.policy, "acting": self.acting, "critic": self.critic,
+                   "critic_target": self.critic_target}
         if self.gripper_target is not None:
             modules["gripper_target"] = self.gripper_target
         return modules
@@ -90,6 +95,7 @@ class Sac:
         loss.backward()
         self.optimiser.step()
         self._follow()
+        self._average()
         return {
             "critic_loss": critic_loss.item(),
             "actor_loss": actor_loss.item(),
@@ -123,6 +129,7 @@ class Sac:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self._average()
         return loss.item()
 
     def _autocast(self):
@@ -205,6 +212,11 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Polyak averaging of the weights that act (Polyak & Juditsky 1992)."""
+        torch._foreach_lerp_(list(self.acting.parameters()), list(self.policy.parameters()), self.options.averaging)
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -91,28 +91,24 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
 
 
 def test_the_mean_of_the_weights_acts(task, make_episode):
-    def after(averaging, train, steps=3):
+    def after(averaging, train):
         agent = Sac(task, SacOptions(bf16="off", averaging=averaging), SMALL, seed=1)
         replay = Replay(task, 100)
         replay.add(make_episode("d", 20, DEMONSTRATION))
-        history = [arrays(agent.policy)]
-        for _ in range(steps):
+        history = []
+        for _ in range(4):
             train(agent, replay.sample({"demo": 16}, n_step=3, gamma=0.9))
             history.append(arrays(agent.policy))
         return history, arrays(agent.acting)
 
-    for train in (Sac.update, Sac.imitate):
-        history, acting = after(0.5, train)
+    for averaging, train in ((0.8, Sac.update), (0.8, Sac.imitate), (1.0, Sac.update)):
+        history, acting = after(averaging, train)
         for name, values in acting.items():
-            first, *later = [weights[name] for weights in history]
-            mean = first
-            for weights in later:
-                mean = 0.5 * mean + 0.5 * weights
-            np.testing.assert_allclose(values, mean, rtol=1e-4, atol=1e-6)
-        assert any((acting[name] != history[-1][name]).any() for name in acting)
-    history, acting = after(1.0, Sac.update)
-    for name, values in acting.items():
-        np.testing.assert_allclose(values, history[-1][name], rtol=1e-6, err_msg=name)
+            mean = history[0][name]
+            for count, weights in enumerate(history[1:], start=1):
+                mean = mean + max(averaging, 9 / (9 + count)) * (weights[name] - mean)
+            np.testing.assert_allclose(values, mean, rtol=1e-4, atol=1e-6, err_msg=name)
+        assert any((acting[name] != history[-1][name]).any() for name in acting) == (averaging < 1.0)
 
 
 def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):

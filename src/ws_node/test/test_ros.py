@@ -81,6 +81,26 @@ def test_a_signal_ends_a_node_cleanly(start, number):
     assert "closed" in output and "Traceback" not in output
 
 
+def test_an_end_while_the_executor_is_made_is_clean(start, tmp_path):
+    (tmp_path / "late_node.py").write_text("""
+import rclpy
+from example_node import Example, ros
+
+make = ros.SingleThreadedExecutor
+
+def ended_meanwhile():
+    rclpy.try_shutdown()
+    return make()
+
+def main():
+    ros.SingleThreadedExecutor = ended_meanwhile
+    ros.main(Example)
+""")
+    node = start_node("late_node", domain=free_domain())
+    output, _ = node.communicate(timeout=20)
+    assert node.returncode == 0 and output == "closed\n"
+
+
 def test_a_node_ends_itself(start):
     node = start("spins:=3")
     output, _ = node.communicate(timeout=20)

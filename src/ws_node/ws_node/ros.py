@@ -97,6 +97,7 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int
     """
     # rclpy's own handler ends the context on SIGINT; a KeyboardInterrupt beside it could break off any line
     signal.signal(signal.SIGINT, lambda *_: None)
+    sys.unraisablehook = _complain
     try:
         rclpy.init(args=list(args) if args is not None else None)
     except RuntimeError as error:  # arguments or a parameter file that rcl cannot read
@@ -118,6 +119,12 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int
     finally:
         _end(node)
     return 0
+
+
+def _complain(fault: sys.UnraisableHookArgs) -> None:
+    """Say what a destructor raised, but not after the end: rclpy's half-made objects then fail in theirs."""
+    if rclpy.ok():
+        sys.__unraisablehook__(fault)
 
 
 def _refuse(error: Exception) -> int:

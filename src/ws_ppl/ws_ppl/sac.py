@@ -29,8 +29,8 @@ class SacOptions:
     learning_rate: float = option(3e-4, "Adam, all networks", low=1e-6, high=1e-1)
     gamma: float = option(0.97, "discount per step", low=0.5, high=0.9999)
     tau: float = option(0.02, "* step of the target critics", low=1e-4, high=1.0)
-    averaging: float = option(0.003, "* step of the acting policy towards the trained one; 1: they are the same",
-                              low=1e-4, high=1.0)
+    averaging: float = option(1.0, "step of the acting policy towards the trained one; 1: they are the same", low=1e-4,
+                              high=1.0)
     n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
     temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
@@ -54,7 +54,7 @@ class Sac:
         torch.manual_seed(seed)
         self.options = options
         self.policy = Policy(task, networks)
-        # one update can cost the last weights a tenth of their success and the next give it back; their mean does not
+        # the last weights' success goes up and down from update to update; their mean's less
         self._mean = AveragedModel(self.policy, multi_avg_fn=self._average)
         n = self.policy.translations
         self.critic = Critic(self.policy.encoder.size, n, networks)

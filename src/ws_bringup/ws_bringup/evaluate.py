@@ -87,7 +87,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="policy.safetensors of a run")
     parser.add_argument("--deterministic", action="store_true", help="act by the mean; without it, as on the robot")
     parser.add_argument("--bc", action="store_true",
-                        help="evaluate behaviour cloning of the demonstrations; always by the mean, all that it learns")
+                        help="evaluate behaviour cloning of the demonstrations")
     parser.add_argument("--bags", help="folder of rollouts, for --bc")
     parser.add_argument("--bc-steps", type=int, default=2000, help="updates of behaviour cloning")
     parser.add_argument("--task", default="pushing")
@@ -114,8 +114,7 @@ def main(args: argparse.Namespace) -> int:
         runtime = PolicyRuntime(task, args.seed)
         runtime.load(load(weights_of(args, task), runtime.architecture))
         show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
-        sample = not (args.bc or args.deterministic)
-        outcome = evaluate(runtime, task, args.episodes, args.seed, sample, show)
+        outcome = evaluate(runtime, task, args.episodes, args.seed, not args.deterministic, show)
     except (ValueError, OSError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,6 +22,7 @@ CONTROL_PERIOD = 0.1  # s
 TICK = 0.02  # s, of the driver
 CAMERA_RATE = 15.0  # Hz
 CAMERA_DELAY = 0.02  # s, from exposure to the policy in the running graph
+COMMAND_DELAYS = (1, 2)  # ticks from what the policy sees to the driver's that knows its command, in the running graph
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,16 @@ class EnvState:
     random: dict
     frames: dict[str, np.ndarray]
     stamp: float
+    phase: float
+    delay: float
     steps: int
 
 
 class Env:
-    """One robot and one task. The policy sees frames as old as in the running graph: cameras run at 15 Hz.
+    """One robot and one task, with the delays of the running graph, whose clocks know nothing of each other.
 
-    The same seed and actions give the same observations. Raises ValueError for an unknown scene.
+    Cameras run at 15 Hz, in each episode at another phase to the policy, and the driver takes commands one or two ticks
+    after what the policy saw. The same seed and actions give the same observations. Raises ValueError for an unknown scene.
     """
 
     def __init__(self, task: Task, seed: int = 0, twin: TwinOptions | None = None, relay: RelayOptions | None = None,
@@ -51,7 +55,7 @@ class Env:
         self._relay_options = relay or RelayOptions()
         self.relay = Relay(self._relay_options, task)
         self._frames: dict[str, np.ndarray] = {}
-        self._stamp = 0.0
+        self._stamp = self._phase = self._delay = 0.0
         self._steps = 0
 
     def close(self) -> None:
@@ -66,6 +70,8 @@ class Env:
         if seed is not None:
             self.twin.restart(seed)
             self._rng, self._stamp = np.random.default_rng([seed, 1]), 0.0
+        self._phase = self._rng.uniform(0.0, 1.0 / CAMERA_RATE)
+        self._delay = TICK * self._rng.integers(*COMMAND_DELAYS, endpoint=True)
         self.twin.command_gripper(100.0 * self.task.gripper_opening)
         self.twin.place_arm(reset_joints(self.relay.kinematics, self.task, self._rng))
         self.twin.reset_world()  # after the arm: what a hand holds is put into it
@@ -73,19 +79,22 @@ class Env:
         self._feed()
         self.relay.enable()
         self._steps = 0
-        self._advance(CONTROL_PERIOD)
+        seen = self.twin.time + CONTROL_PERIOD
+        self._advance(seen, seen)
         return self.observe()
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool]:
         """Act for one control period: observation, reward, terminated, truncated. `action` (A,) as in Step."""
         linear = np.zeros(3)
         linear[: len(self.task.action_scale)] = np.multiply(action[:-1], self.task.action_scale) / CONTROL_PERIOD
-        now = self.twin.time
+        seen_next = self.twin.time + CONTROL_PERIOD
+        now = self.twin.time + self._delay
+        self._advance(now, seen_next)
         self.relay.on_command(linear, np.zeros(3), now)
         opening = self.task.opening(action[-1])
         if opening is not None:
             self.relay.on_gripper_command(opening, now)
-        self._advance(CONTROL_PERIOD)
+        self._advance(seen_next, seen_next)
         self._steps += 1
         success = self.twin.success()
         return self.observe(), float(success), success, not success and self._steps >= self.task.episode_steps
@@ -100,7 +109,8 @@ class Env:
     def snapshot(self) -> EnvState:
         """Everything that decides what follows; about 1 MB."""
         random = copy.deepcopy(self._rng.bit_generator.state)
-        return EnvState(self.twin.snapshot(), self.relay.copy(), random, dict(self._frames), self._stamp, self._steps)
+        return EnvState(self.twin.snapshot(), self.relay.copy(), random, dict(self._frames), self._stamp, self._phase,
+                        self._delay, self._steps)
 
     def restore(self, state: EnvState) -> None:
         """Go on from a snapshot of this environment: the same actions give the same observations, bit for bit."""
@@ -108,15 +118,17 @@ class Env:
         self.relay = state.relay.copy()
         self._rng.bit_generator.state = state.random
         self._frames, self._stamp, self._steps = dict(state.frames), state.stamp, state.steps
+        self._phase, self._delay = state.phase, state.delay
 
     @property
     def target(self) -> np.ndarray:
         """The driver's locked target, (3,) m."""
         return self.relay.state().target
 
-    def _advance(self, duration: float) -> None:
-        end = self.twin.time + duration
-        exposure = np.floor((end - CAMERA_DELAY) * CAMERA_RATE) / CAMERA_RATE  # of the newest frame at `end`
+    def _advance(self, end: float, seen: float) -> None:
+        """Until `end`; of the camera's frames only the one that is the newest at `seen` is taken."""
+        sent_by = seen - CAMERA_DELAY - self._phase
+        exposure = np.floor(sent_by * CAMERA_RATE) / CAMERA_RATE + self._phase
         while self.twin.time < end - TICK / 2:
             if self._stamp < exposure <= self.twin.time + TICK / 2:
                 self._expose(exposure)

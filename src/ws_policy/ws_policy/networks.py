@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ws_node.options import option
-from ws_rollouts.episode import STATE, STATE_SIZE
+from ws_rollouts.episode import STATE
 from ws_rollouts.task import Task
 
 STD_MIN, STD_MAX = 1e-2, 5.0  # HIL-SERL as run on the A1X
 GRIPPER_CLASSES = (-1.0, 0.0, 1.0)  # close, stay, open
 _BLOCK = 4  # px, side of the space-to-depth blocks
-_VELOCITY_SCALE = 0.15  # m/s, the driver's speed cap
-_LAG_SCALE = 0.015  # m, the driver's lead limit
+_POSE = STATE["gripper"].stop  # numbers of the state: position, rotation, gripper
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,11 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """(B, S, S, 6) uint8 side and wrist stacked, and (B, 13) state -> (B, features + 13) float32.
+    """(B, S, S, 6) uint8 side and wrist stacked, and (B, 13) state -> (B, features + 7) float32.
 
     Space-to-depth by 4, then two strided convolutions: the cheapest stem that learns on a CPU.
-    The state is scaled to about one: position within the task's workspace box, velocity, lag.
+    Of the state only the pose, position scaled to the task's workspace box: velocity and lag tell what was commanded
+    just before, and who imitates would go on with that (de Haan et al. 2019, causal confusion).
     """
 
     def __init__(self, task: Task, options: NetworkOptions):
@@ -64,18 +64,17 @@ class Encoder(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(options.channels * cells * cells, options.features), nn.LayerNorm(options.features), nn.Tanh()
         )
-        self.size = options.features + STATE_SIZE
-        centre, scale = torch.zeros(STATE_SIZE), torch.ones(STATE_SIZE)
+        self.size = options.features + _POSE
+        centre, scale = torch.zeros(_POSE), torch.ones(_POSE)
         low, high = torch.tensor(task.workspace_low), torch.tensor(task.workspace_high)
         centre[STATE["position"]], scale[STATE["position"]] = (low + high) / 2, (high - low) / 2
-        scale[STATE["velocity"]], scale[STATE["lag"]] = _VELOCITY_SCALE, _LAG_SCALE
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, images: Tensor, state: Tensor) -> Tensor:
         x = self.conv(_space_to_depth(images) / 255.0 - 0.5)
         features = self.project(x.flatten(1)).float()
-        scaled = (state - self.centre) / self.scale
+        scaled = (state[:, :_POSE] - self.centre) / self.scale
         return torch.cat([features, scaled.clamp(-3, 3)], dim=1)
 
 

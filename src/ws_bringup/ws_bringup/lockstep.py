@@ -43,7 +43,9 @@ class Env:
     """One robot and one task, with the delays of the running graph, whose clocks know nothing of each other.
 
     Cameras run at 15 Hz, in each episode at another phase to the policy, and the driver takes commands one or two ticks
-    after what the policy saw. The same seed and actions give the same observations. Raises ValueError for an unknown scene.
+    after what the policy saw. The same seed and actions give the same observations.
+
+    Raises ValueError for an unknown scene.
     """
 
     def __init__(self, task: Task, seed: int = 0, twin: TwinOptions | None = None, relay: RelayOptions | None = None,

@@ -96,7 +96,7 @@ class _Acting:
     """A learner's policy as `evaluate` and `play` want it."""
 
     def __init__(self, learner: Learner):
-        self._policy = learner.agent.acting
+        self._policy = learner.agent.policy
 
     def act(self, seen: Observation, explore: bool = True) -> np.ndarray:
         images = np.concatenate([seen.frames["side"], seen.frames["wrist"]], axis=-1)[None]

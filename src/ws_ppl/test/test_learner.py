@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ws_policy.networks import NetworkOptions
-from ws_policy.weights import WeightsError, arrays
+from ws_policy.weights import WeightsError
 from ws_ppl import checkpoint
 from ws_ppl.cloning import clone
 from ws_ppl.learner import Learner, LearnerOptions
@@ -88,27 +88,6 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
     for _ in range(300):
         learner.step()
     assert 0.05 < spread() < 0.3
-
-
-def test_the_mean_of_the_weights_acts(task, make_episode):
-    def after(averaging, train):
-        agent = Sac(task, SacOptions(bf16="off", averaging=averaging), SMALL, seed=1)
-        replay = Replay(task, 100)
-        replay.add(make_episode("d", 20, DEMONSTRATION))
-        history = []
-        for _ in range(4):
-            train(agent, replay.sample({"demo": 16}, n_step=3, gamma=0.9))
-            history.append(arrays(agent.policy))
-        return history, arrays(agent.acting)
-
-    for averaging, train in ((0.8, Sac.update), (0.8, Sac.imitate), (1.0, Sac.update)):
-        history, acting = after(averaging, train)
-        for name, values in acting.items():
-            mean = history[0][name]
-            for count, weights in enumerate(history[1:], start=1):
-                mean = mean + max(averaging, 9 / (9 + count)) * (weights[name] - mean)
-            np.testing.assert_allclose(values, mean, rtol=1e-4, atol=1e-6, err_msg=name)
-        assert any((acting[name] != history[-1][name]).any() for name in acting) == (averaging < 1.0)
 
 
 def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from ws_node.cpu import bf16_pays
 from ws_node.options import option
@@ -29,8 +28,6 @@ class SacOptions:
     learning_rate: float = option(3e-4, "Adam, all networks", low=1e-6, high=1e-1)
     gamma: float = option(0.97, "discount per step", low=0.5, high=0.9999)
     tau: float = option(0.02, "* step of the target critics", low=1e-4, high=1.0)
-    averaging: float = option(1.0, "step of the acting policy towards the trained one; 1: they are the same", low=1e-4,
-                              high=1.0)
     n_step: int = option(3, "* rewards summed before bootstrapping", low=1, high=20)
     temperature: float = option(0.01, "first entropy temperature", low=1e-6, high=10.0)
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
@@ -54,8 +51,6 @@ class Sac:
         torch.manual_seed(seed)
         self.options = options
         self.policy = Policy(task, networks)
-        # the last weights' success goes up and down from update to update; their mean's less
-        self._mean = AveragedModel(self.policy, multi_avg_fn=self._average)
         n = self.policy.translations
         self.critic = Critic(self.policy.encoder.size, n, networks)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -69,16 +64,10 @@ class Sac:
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by name, for checkpoints."""
-        modules = {"policy": self.policy, "mean": self._mean, "critic": self.critic,
-                   "critic_target": self.critic_target}
+        modules = {"policy": self.policy, "critic": self.critic, "critic_target": self.critic_target}
         if self.gripper_target is not None:
             modules["gripper_target"] = self.gripper_target
         return modules
-
-    @property
-    def acting(self) -> Policy:
-        """What acts: the trained policy with the running mean of its weights."""
-        return self._mean.module
 
     def update(self, batch: Batch, improve: bool = True) -> dict[str, float]:
         """One gradient step on all networks; the actor follows the critics only to `improve`, else it just imitates.
@@ -101,7 +90,6 @@ class Sac:
         loss.backward()
         self.optimiser.step()
         self._follow()
-        self._mean.update_parameters(self.policy)
         return {
             "critic_loss": critic_loss.item(),
             "actor_loss": actor_loss.item(),
@@ -135,7 +123,6 @@ class Sac:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        self._mean.update_parameters(self.policy)
         return loss.item()
 
     def _autocast(self):
@@ -218,10 +205,6 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
-
-    def _average(self, mean: list[Tensor], trained: list[Tensor], count: Tensor) -> None:
-        """Polyak averaging, over about the last ninth of all updates while these are few."""
-        torch._foreach_lerp_(mean, trained, max(self.options.averaging, 9.0 / (9.0 + float(count))))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -188,8 +188,10 @@ def test_policy(probe, graph, kill, targets, feedback, nothing_lost, record_prop
     assert {m.content.mode for m in states} == {ServoState.MODE_HOLD}
     assert furthest(between(targets.update(), moment + held + BRAKING, back)) < STILL
     assert furthest(between(feedback.update(), moment + held + BRAKING + FOLLOWING, back)) < STILL
-    places = np.array([m.content.position for m in between(probe.servo.update(), moment, back)])
-    assert np.linalg.norm(places - places[0], axis=1).max() < 0.04
+    servo = between(probe.servo.update(), moment, back)
+    gone = [float(np.linalg.norm(np.subtract(m.content.position, servo[0].content.position))) for m in servo]
+    path = [(round(m.sent - moment, 2), m.content.mode, round(d, 4)) for m, d in zip(servo, gone, strict=True)]
+    assert max(gone) < 0.04, f"(s, mode, m): {path[max(0, np.argmax(gone) - 15):np.argmax(gone) + 15]}"
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
                                            if m.content.episode_id == name), None), 15.0, "the broken-off episode")
     episode = read_episode(rollout.uri)

@@ -86,8 +86,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options of `worldsample evaluate`."""
     parser.add_argument("--weights", help="policy.safetensors of a run")
     parser.add_argument("--deterministic", action="store_true", help="act by the mean; without it, as on the robot")
-    parser.add_argument("--bc", action="store_true",
-                        help="evaluate behaviour cloning of the demonstrations")
+    parser.add_argument("--bc", action="store_true", help="evaluate behaviour cloning of the demonstrations")
     parser.add_argument("--bags", help="folder of rollouts, for --bc")
     parser.add_argument("--bc-steps", type=int, default=2000, help="updates of behaviour cloning")
     parser.add_argument("--task", default="pushing")

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/tasks.md and the README: both views of every task, as the policy gets them.
+"""Draws the pictures of docs/tasks.md and the README: both views of every task.
 
 python benchmarks/draw_tasks.py --seed 3      (in the built environment)
 """
@@ -11,15 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ws_bringup.lockstep import Env
+from ws_bringup.lockstep import Env, ask
 from ws_policy.operator import ScriptedOperator
-from ws_rollouts.episode import STATE, VIEWS
+from ws_rollouts.episode import VIEWS
 from ws_rollouts.task import Task, load_task
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images" / "tasks"
 TASKS = ("pushing", "insertion", "sorting", "pick_place", "assembly")  # as in the paper
 GAP = 4  # px
-MOMENT, WRIST = 0.6, (92, 0, 240, 240)  # of the episode; x, y, width, height in px
+MOMENT = 0.6  # of the episode
 
 
 def played(task: Task, seed: int) -> list[dict]:
@@ -30,9 +30,7 @@ def played(task: Task, seed: int) -> list[dict]:
     seen = env.reset()
     pictures, over = [{view: env.twin.render(view) for view in VIEWS}], False
     while not over:
-        opening = float(seen.state[STATE["gripper"]][0])
-        action = operator.act(env.twin.object_poses(), env.twin.progress(), seen.state[STATE["position"]], opening)
-        seen, _, success, truncated = env.step(action)
+        seen, _, success, truncated = env.step(ask(operator, env, seen))
         over = success or truncated
         pictures.append({view: env.twin.render(view) for view in VIEWS})
     env.close()
@@ -69,7 +67,7 @@ def main() -> None:
         pictures = played(task, args.seed)
         save(name, row([pictures[moment][view] for moment in (0, -1) for view in VIEWS]))
         middle = pictures[round(MOMENT * len(pictures))]
-        strip.append(row([square(middle["side"], task.crop("side")), square(middle["wrist"], WRIST)], axis=0))
+        strip.append(row([square(middle[view], task.crop(view)) for view in VIEWS], axis=0))
     save("all", row(strip))
 
 

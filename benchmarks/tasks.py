@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ws_bringup.lockstep import Env, play
+from ws_bringup.lockstep import Env, ask, play
 from ws_bringup.machine import describe_commit, describe_machine
 from ws_bringup.statistics import wilson
 from ws_policy.operator import ScriptedOperator
-from ws_rollouts.episode import STATE
 from ws_rollouts.task import load_task, task_names
 
 
@@ -27,8 +26,7 @@ def operator(env: Env, seed: int):
     """Acts for an operator that demonstrates."""
     hand = ScriptedOperator(env.task, seed=seed)
     hand.begin(True)
-    twin, gripper = env.twin, STATE["gripper"].start
-    return lambda seen: hand.act(twin.object_poses(), twin.progress(), seen.state[:3], float(seen.state[gripper]))
+    return lambda seen: ask(hand, env, seen)
 
 
 def chance(env: Env, seed: int):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ws_driver_a1x.kinematics import robot_description
+from ws_rollouts.episode import VIEWS
 from ws_rollouts.task import load_task
-from ws_twin_a1x.cameras import VIEWS, camera_link
+from ws_twin_a1x.cameras import camera_link
 from ws_twin_a1x.twin import build_model
 
 ARM = [f"arm_joint{i}" for i in range(1, 7)]

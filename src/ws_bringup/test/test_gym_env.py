@@ -54,6 +54,11 @@ def test_the_same_seed_gives_the_same_episode(make):
         assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
+def test_without_a_seed_each_begins_in_another_world(make):
+    seen = [make("sorting").reset()[0]["side"] for _ in range(2)]
+    assert not np.array_equal(*seen)
+
+
 def test_an_operator_demonstrates(make):
     env = make("sorting", operator="demonstrate")
     env.reset(seed=1)
@@ -73,8 +78,9 @@ def test_an_operator_intervenes_when_nothing_happens(make):
     assert infos[-1]["is_intervention"] and infos[-1]["operator_action"].any()
 
 
-def test_vectors():
-    envs = gymnasium.make_vec(env_id("insertion"), num_envs=2, vectorization_mode="sync")
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_vectors(mode):
+    envs = gymnasium.make_vec(env_id("insertion"), num_envs=2, vectorization_mode=mode)
     seen, _ = envs.reset(seed=3)
     assert seen["side"].shape == (2, 64, 64, 3) and not np.array_equal(seen["side"][0], seen["side"][1])
     _, reward, terminated, _, infos = envs.step(envs.action_space.sample())
@@ -84,6 +90,7 @@ def test_vectors():
 
 @pytest.mark.parametrize(("options", "reason"), [
     ({"operator": "ghost"}, "ghost"), ({"overrides": {"episode_steps": 0}}, "episode_steps = 0"),
+    ({"domain_randomisation": 5.0}, "domain_randomisation = 5.0: must be in 0 .. 1"),
 ])
 def test_what_is_unknown_is_refused(options, reason):
     with pytest.raises(ValueError, match=reason):

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ws_bringup.lockstep import CONTROL_PERIOD, Env, ask
+from ws_node.options import build
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
@@ -42,7 +43,7 @@ class TaskEnv(gymnasium.Env):
                              f"{', '.join(OPERATORS)}; None or rgb_array")
         self.task, self.render_mode = load_task(task, overrides), render_mode
         self._operates = operator
-        self._env = Env(self.task, 0, TwinOptions(domain_randomisation=domain_randomisation))
+        self._env = Env(self.task, 0, build(TwinOptions, {"domain_randomisation": domain_randomisation}))
         self._operator = ScriptedOperator(self.task, OperatorOptions())
         self._seen: Observation | None = None
         size, bound = self.task.image_size, np.zeros(STATE_SIZE, np.float32)
@@ -53,8 +54,10 @@ class TaskEnv(gymnasium.Env):
         self.action_space = spaces.Box(-1.0, 1.0, (self.task.action_size,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """A new world; with `seed`, one that depends on it alone, and all that follow."""
+        """A new world; with `seed`, one that depends on it alone, and all that follow; else one at random."""
         super().reset(seed=seed)
+        if seed is None and self._seen is None:  # the first world: not the same in each environment
+            seed = int(self.np_random.integers(2**31))
         if seed is not None:
             self._operator = ScriptedOperator(self.task, OperatorOptions(), seed)
         self._seen = self._env.reset(seed)

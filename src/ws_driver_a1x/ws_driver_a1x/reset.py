@@ -13,7 +13,7 @@ TRIES = 8
 def reset_joints(kinematics: Kinematics, task: Task, rng: np.random.Generator) -> np.ndarray:
     """Joints (6,) rad whose tool is within `task.reset_jitter` of its place at the reset joints, turned the same.
 
-    Uniform; a place out of reach or out of the workspace is drawn again, after TRIES the reset joints themselves.
+    Uniform, cut at the workspace; a place out of reach is drawn again, after TRIES the reset joints themselves.
     """
     home = kinematics.clip(np.array(task.reset_joints))
     position, rotation = kinematics.forward(home)

@@ -29,10 +29,17 @@ def test_every_task_loads_and_agrees_with_itself(name):
     ("sorting", {"handling": {"precision": 0.0}}, "handling: precision = 0.0"),
     ("sorting", {"handling": 5}, "handling = 5"),
     ("pushing", {"workspace_low": [0.5, 0.5, 0.5]}, "must be below"),
+    ("pushing", {"crop_side": [0, 0, 0, 0]}, "crop_side = .*at least one"),
+    ("pushing", {"crop_wrist": [0.5, 0, 64, 64]}, "crop_wrist = .*whole pixels"),
 ])
 def test_a_wrong_task_is_refused(name, overrides, reason):
     with pytest.raises(ValueError, match=reason):
         load_task(name, overrides)
+
+
+def test_overrides_leave_the_rest_of_the_handling_as_it_is():
+    plain, changed = load_task("sorting"), load_task("sorting", {"handling": {"over": 0.08}})
+    assert changed.handling.over == 0.08 and changed.handling.thing == plain.handling.thing == "banana"
 
 
 @pytest.mark.parametrize(("gripper", "commanded"), [

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from ws_node.options import build, option
+from ws_rollouts.episode import VIEWS
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Task:
                                     low=0.0, high=1.0)
     episode_steps: int = option(100, "actions until the time limit", low=1, high=2000)
     reset_joints: tuple[float, ...] = option((0.0,) * 6, "arm joints at the start", unit="rad", low=-3.4, high=3.4)
-    reset_jitter: tuple[float, ...] = option((0.0,) * 3, "uniform +- at the start", unit="m", low=0.0, high=0.1)
+    reset_jitter: tuple[float, ...] = option((0.0,) * 3, "uniform +- of the tool at the start, cut at the workspace",
+                                             unit="m", low=0.0, high=0.1)
     workspace_low: tuple[float, ...] = option((0.05, -0.45, 0.02), "corner of the box", unit="m", low=-1.0, high=1.0)
     workspace_high: tuple[float, ...] = option((0.65, 0.45, 0.65), "other corner", unit="m", low=-1.0, high=1.0)
     table: float = option(-0.04, "height of the table; below 0 the arm stands on a plinth", unit="m", low=-0.3,
@@ -86,19 +88,27 @@ def task_names() -> list[str]:
 
 
 def load_task(name: str, overrides: dict[str, Any] | None = None) -> Task:
-    """Read and check a task by name.
+    """Read and check a task by name; `overrides` replace its entries, and those of its handling.
 
     Raises ValueError that names the task, or the entry, its value and its range.
     """
     if name not in task_names():
         raise ValueError(f"task = {name!r}: must be one of {', '.join(task_names())}")
     values = yaml.safe_load((resources.files("ws_rollouts") / "tasks" / f"{name}.yaml").read_text())
-    values |= overrides or {}
-    handling = values.pop("handling", {})
-    if not isinstance(handling, Mapping):
-        raise ValueError(f"handling = {handling!r}: must be a mapping")
-    task = replace(build(Task, values), handling=build(Handling, handling, "handling: "))
-    if not np.all(np.less(task.workspace_low, task.workspace_high)):
-        raise ValueError(
-            f"{name}: workspace_low = {task.workspace_low} must be below workspace_high = {task.workspace_high}")
+    handling, changes = values.pop("handling", {}), dict(overrides or {})
+    changed = changes.pop("handling", {})
+    if not isinstance(changed, Mapping):
+        raise ValueError(f"handling = {changed!r}: must be a mapping")
+    task = replace(build(Task, values | changes), handling=build(Handling, {**handling, **changed}, "handling: "))
+    _check(task)
     return task
+
+
+def _check(task: Task) -> None:
+    for view in VIEWS:
+        crop = getattr(task, f"crop_{view}")
+        if min(crop[2:]) < 1 or any(value != int(value) for value in crop):
+            raise ValueError(f"{task.name}: crop_{view} = {crop}: must be whole pixels, at least one wide and high")
+    if not np.all(np.less(task.workspace_low, task.workspace_high)):
+        raise ValueError(f"{task.name}: workspace_low = {task.workspace_low} must be below workspace_high = "
+                         f"{task.workspace_high}")

@@ -4,8 +4,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from ws_twin_a1x.cameras import COLOR_OFFSET, HEIGHT, INTRINSICS, VIEWS, WIDTH, Cameras, add_camera, camera_link
-from ws_twin_a1x.randomiser import DRAWN, MOUNT, TINT
+from ws_rollouts.episode import VIEWS
+from ws_rollouts.task import load_task, task_names
+from ws_twin_a1x.cameras import COLOR_OFFSET, HEIGHT, INTRINSICS, WIDTH, Cameras, add_camera, camera_link
+from ws_twin_a1x.options import TwinOptions
+from ws_twin_a1x.randomiser import CENTRE, DRAWN, FOCAL, LIGHT, MOUNT, TINT
+from ws_twin_a1x.twin import Twin
 
 
 def project(point):
@@ -53,21 +57,21 @@ def test_frames_agree_with_the_cameras(make_twin, view):
     assert np.allclose(in_optical_frame(twin, view, point), (0.1, 0.2, 0.5), atol=1e-9)
 
 
-def test_the_lever_and_the_fingertips_are_inside_the_side_crop(make_twin, task):
-    twin = make_twin()
-    x, y, w, h = task.crop("side")
+@pytest.mark.parametrize("name", task_names())
+def test_what_matters_is_inside_the_crops(name):
+    """Of the side view what is handled, its goal and the fingertips; of the wrist's the fingertips."""
+    task = load_task(name)
+    twin = Twin(task)
+    things = [each for each in (task.handling.thing or "lever", task.handling.goal) if each]
     for world in range(30):
         twin.reset_world(world)
-        for point in (twin.object_poses()["lever"][0], twin.data.geom("fingertip1").xpos):
-            u, v = project(in_optical_frame(twin, "side", point))
-            assert x + 4 < u < x + w - 4 and y + 4 < v < y + h - 4, (world, point)
-
-
-def test_the_fingertips_are_inside_the_wrist_crop(make_twin, task):
-    twin = make_twin()
-    x, y, w, h = task.crop("wrist")
-    u, v = project(in_optical_frame(twin, "wrist", twin.data.geom("fingertip1").xpos))
-    assert x < u < x + w and y < v < y + h
+        poses, tip = twin.object_poses(), twin.data.geom("fingertip1").xpos
+        for view, points in (("side", [*(poses[thing][0] for thing in things), tip]), ("wrist", [tip])):
+            x, y, w, h = task.crop(view)
+            for point in points:
+                u, v = project(in_optical_frame(twin, view, point))
+                assert x + 4 < u < x + w - 4 and y + 4 < v < y + h - 4, (world, view, point)
+    twin.close()
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -95,6 +99,7 @@ def test_a_crop_is_a_part_of_the_picture(make_twin, task, view):
 def test_domain_randomisation_is_by_seed_only_and_within_its_ranges(make_twin):
     plain, twin = make_twin(), make_twin(domain_randomisation=1.0)
     nominal = {name: getattr(plain.model, name).copy() for name in DRAWN}
+    share = {"light_diffuse": LIGHT, "cam_intrinsic": np.array([FOCAL, FOCAL, np.inf, np.inf])}
     pictures = []
     for seed in (1, 2, 1):
         twin.reset_world(seed)
@@ -102,7 +107,32 @@ def test_domain_randomisation_is_by_seed_only_and_within_its_ranges(make_twin):
         change = {name: np.abs(getattr(twin.model, name) - values).max() for name, values in nominal.items()}
         assert all(value > 0 for value in change.values()), change
         assert change["cam_pos"] <= MOUNT and change["geom_rgba"] <= TINT
+        for name, most in share.items():
+            off = np.abs(getattr(twin.model, name) - nominal[name])
+            assert np.all(off <= most * np.abs(nominal[name]) + 1e-9), name
+        centre = twin.model.cam_intrinsic[:, 2:] - nominal["cam_intrinsic"][:, 2:]  # m on the sensor
+        assert np.all(np.abs(centre) <= CENTRE * twin.model.cam_sensorsize[:, :1] / WIDTH + 1e-9)
     assert np.array_equal(pictures[0], pictures[2]) and not np.array_equal(pictures[0], pictures[1])
+
+
+def test_the_published_mount_is_the_nominal_one_whatever_is_drawn(make_twin):
+    plain, twin = make_twin(), make_twin(domain_randomisation=1.0)
+    for view in VIEWS:
+        for one, other in zip(plain.mounts[view], twin.mounts[view], strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_every_colour_but_the_arms_is_drawn(name):
+    """Of what can be seen."""
+    twin = Twin(load_task(name), options=TwinOptions(domain_randomisation=1.0))
+    before = twin.model.geom_rgba.copy()
+    twin.reset_world(1)
+    changed = (twin.model.geom_rgba != before).any(axis=1)
+    arm = twin.model.body_rootid[twin.model.geom_bodyid] == twin.model.body("gripper_link").rootid[0]
+    black = ~before[:, :3].any(axis=1)
+    assert not changed[arm].any() and changed[~arm & ~black].all()
+    twin.close()
 
 
 def test_without_domain_randomisation_worlds_look_alike(make_twin):

@@ -51,6 +51,17 @@ def test_the_operators_things_are_there(make_twin, name):
     assert how.thing in poses and (not how.goal or how.goal in poses)
 
 
+@pytest.mark.parametrize(("overrides", "reason"), [
+    ({"handling": {"thing": "banan"}}, "handling: thing = 'banan': must be one of banana"),
+    ({"handling": {"goal": "bin"}}, "handling: goal = 'bin'"),
+    ({"crop_side": [400, 0, 64, 64]}, "crop_side = .*leaves the frame of 424x240"),
+    ({"scene": "kitchen"}, "scene = 'kitchen'"),
+])
+def test_a_task_that_does_not_fit_its_scene_is_refused(overrides, reason):
+    with pytest.raises(ValueError, match=reason):
+        Twin(load_task("sorting", overrides))
+
+
 @pytest.mark.parametrize("name", task_names())
 def test_nothing_is_done_at_the_start_and_nothing_moves_by_itself(make_twin, name):
     twin = make_twin(name)
@@ -165,9 +176,21 @@ def test_an_eggplant_on_the_plate_that_is_still_held_does_not_count(make_twin):
     assert not twin.success()
 
 
+@pytest.mark.parametrize(("name", "thing", "goal", "offset"), [
+    ("pick_place", "eggplant", "plate", (0, 0, 0.027)), ("assembly", "red_ring", "goal_peg", (0, 0, -0.033)),
+])
+def test_what_only_comes_by_does_not_count(make_twin, name, thing, goal, offset):
+    twin = away(make_twin(name))
+    put(twin.data, thing, at(twin, goal) + offset)
+    assert settle(twin).success()
+    twin.data.joint(thing).qvel[:3] = 0.3, 0, 0
+    assert not settle(twin).success()
+
+
 @pytest.mark.parametrize("raised, done", [
     ({"banana": 0.055}, True), ({"banana": 0.045}, False), ({}, False), ({"waffle": 0.06}, False),
     ({"banana": 0.06, "bun": 0.02}, False), ({"banana": 0.06, "waffle": 0.02}, False),
+    ({"banana": 0.06, "bun": 0.009}, True), ({"banana": 0.06, "waffle": 0.011}, False),
 ])
 def test_sorting(make_twin, raised, done):
     twin = away(make_twin("sorting"))
@@ -178,12 +201,31 @@ def test_sorting(make_twin, raised, done):
 
 @pytest.mark.parametrize("thing, offset, done", [
     ("red_ring", (0, 0, -0.033), True), ("red_ring", (0.004, 0, -0.028), True), ("red_ring", (0, 0, -0.020), False),
+    ("red_ring", (0, 0, -0.0275), True), ("red_ring", (0, 0, -0.0265), False),
     ("red_ring", (0.03, 0, -0.033), False), ("red_ring", (0, 0, 0.01), False), ("yellow_ring", (0, 0, -0.033), False),
 ])
 def test_assembly(make_twin, thing, offset, done):
     twin = away(make_twin("assembly"))
     put(twin.data, thing, at(twin, "goal_peg") + offset)
     assert settle(twin).success() is done
+
+
+def test_a_ring_that_is_still_held_does_not_count(make_twin):
+    twin = make_twin("assembly")
+    finger = twin.data.body("gripper_finger_link1").xpos
+    twin.data.mocap_pos[twin.model.body("board").mocapid[0]] += finger - at(twin, "goal_peg") + (0, 0, 0.033)
+    put(twin.data, "red_ring", finger)
+    settle(settle(twin))
+    assert np.linalg.norm(at(twin, "red_ring") - at(twin, "goal_peg") - (0, 0, -0.033)) < 1e-6
+    assert not twin.success()
+
+
+@pytest.mark.parametrize(("pressed", "done"), [(0.0340, False), (0.0344, True)])
+def test_pushing(make_twin, pressed, done):
+    twin = away(make_twin("pushing"))
+    twin.data.joint("lever").qpos[0] = pressed
+    twin._scene.update(twin.model, twin.data)  # the latch, without the spring that would push it up first
+    assert twin.success() is done
 
 
 def test_a_ring_on_the_wrong_peg_does_not_count(make_twin):

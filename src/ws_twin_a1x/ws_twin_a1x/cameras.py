@@ -8,7 +8,8 @@ import os
 import mujoco
 import numpy as np
 
-VIEWS = ("side", "wrist")
+from ws_rollouts.episode import VIEWS
+
 WIDTH, HEIGHT = 424, 240
 # fx, fy, cx, cy of a D435i colour stream at 424x240 (librealsense#4050, #7300; the same table in both).
 INTRINSICS = (306.20, 305.32, 209.13, 118.89)

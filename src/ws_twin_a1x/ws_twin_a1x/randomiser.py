@@ -22,7 +22,7 @@ class Randomiser:
         self._level = level
         self._nominal = {name: getattr(model, name).copy() for name in DRAWN}
         self._pixel = model.cam_sensorsize[:, 0] / WIDTH  # m
-        self._plain = model.geom_matid < 0  # the arm has materials
+        self._plain = model.body_rootid[model.geom_bodyid] != model.body("base_link").id
         self._colours, self._colour = np.unique(model.geom_rgba[self._plain], axis=0, return_inverse=True)
 
     def apply(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import mujoco
 import numpy as np
 
+from ws_rollouts.episode import VIEWS
 from ws_rollouts.task import Task
-from ws_twin_a1x.cameras import VIEWS, Cameras, add_camera
+from ws_twin_a1x.cameras import HEIGHT, WIDTH, Cameras, add_camera, camera_link
 from ws_twin_a1x.options import TwinOptions
 from ws_twin_a1x.randomiser import DRAWN, Randomiser
-from ws_twin_a1x.scenes import Pose, make_scene
+from ws_twin_a1x.scenes import Pose, Scene, make_scene
 from ws_twin_a1x.scenes.stage import build_stage
 from ws_twin_a1x.tracker import RATED_SPEED, Tracker, TrackerState
 
@@ -37,7 +38,7 @@ class TwinState:
 
     data: mujoco.MjData
     drawn: dict[str, np.ndarray]
-    scene: Any
+    scene: Scene
     tracker: TrackerState
     target: np.ndarray
     speed: np.ndarray
@@ -46,8 +47,8 @@ class TwinState:
     worlds: int
 
 
-def build_model(task: Task, shadows: bool = False):
-    """Compile arm, stage and the task's scene: (scene, mujoco.MjModel). Raises ValueError for an unknown scene."""
+def build_model(task: Task, shadows: bool = False) -> tuple[Scene, mujoco.MjModel]:
+    """Compile arm, stage and the task's scene. Raises ValueError for an unknown scene."""
     scene = make_scene(task)
     spec = mujoco.MjSpec.from_file(str(resources.files("ws_twin_a1x") / "models" / "a1x.xml"))
     spec.option.timestep = TICK / SUBSTEPS
@@ -70,13 +71,15 @@ class Twin:
     """One A1X with gripper, two cameras and a task's scene.
 
     Frame base_link, SI units, radians. The same seed and commands give the same states and pixels, bit for bit.
-    Raises ValueError for an unknown scene or commands of a wrong shape or not finite.
+    Raises ValueError for a task that does not fit its scene or the cameras, and for commands of a wrong shape or not
+    finite.
     """
 
     def __init__(self, task: Task, seed: int = 0, options: TwinOptions | None = None):
         self.options = options or TwinOptions()
         self._scene, self.model = build_model(task, self.options.shadows)
         self.data = mujoco.MjData(self.model)
+        self.mounts = {view: camera_link(self.model, view) for view in VIEWS}  # nominal, whatever is drawn later
         self._crops = {view: task.crop(view) for view in VIEWS}
         self._cameras: dict[bool, Cameras] = {}
         joints = [self.model.joint(name) for name in (*ARM_JOINTS, "gripper_finger_joint1")]
@@ -92,13 +95,13 @@ class Twin:
         self._randomiser = Randomiser(self.model, self.options.domain_randomisation)
         self._rng = np.random.default_rng(seed)
         self._ticks = 0
-        stroke = 100.0 * task.gripper_opening
-        self._target = np.append(task.reset_joints, GRIPPER_OPEN * stroke / 100.0)
+        self._target = np.append(task.reset_joints, GRIPPER_OPEN * task.gripper_opening)
         self._speed = RATED_SPEED.copy()
         self._tracker = Tracker(self._target, TICK, self.options.acceleration_ratio, self.options.jerk_ratio)
         self.worlds = 0
         self.place_arm(np.array(task.reset_joints))
         self.reset_world()
+        _check_fit(task, self.object_poses())
 
     @property
     def time(self) -> float:
@@ -218,6 +221,17 @@ class Twin:
         self.model.opt.enableflags &= ~_SLEEP  # else MuJoCo goes on with its list of who was awake before
         mujoco.mj_forward(self.model, self.data)
         self.model.opt.enableflags = flags
+
+
+def _check_fit(task: Task, poses: Mapping[str, Pose]) -> None:
+    for view in VIEWS:
+        x, y, width, height = task.crop(view)
+        if x + width > WIDTH or y + height > HEIGHT:
+            raise ValueError(f"crop_{view} = {[x, y, width, height]}: leaves the frame of {WIDTH}x{HEIGHT} px")
+    for name in ("thing", "goal"):
+        value = getattr(task.handling, name)
+        if value and value not in poses:
+            raise ValueError(f"handling: {name} = {value!r}: must be one of {', '.join(poses)}")
 
 
 def _checked(values, size: int, name: str) -> np.ndarray:

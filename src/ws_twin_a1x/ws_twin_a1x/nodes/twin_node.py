@@ -20,8 +20,9 @@ from ws_node.conversions import to_time
 from ws_node.qos import best_effort, latched
 from ws_node.ros import OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_main
+from ws_rollouts.episode import VIEWS
 from ws_rollouts.task import load_task
-from ws_twin_a1x.cameras import COLOR_OFFSET, VIEWS, camera_link
+from ws_twin_a1x.cameras import COLOR_OFFSET
 from ws_twin_a1x.nodes.camera_publisher import CameraPublisher, make_publisher
 from ws_twin_a1x.options import TwinNodeOptions
 from ws_twin_a1x.twin import ARM_JOINTS, TICK, Twin
@@ -148,7 +149,7 @@ class TwinNode(Node):
         stamp, transforms = self._stamp(), []
         for view in VIEWS:
             name = f"{view}_camera"
-            parent, position, quat = camera_link(self.twin.model, view)
+            parent, position, quat = self.twin.mounts[view]
             chain = [(parent, f"{name}_link", position, quat),
                      (f"{name}_link", f"{name}_color_frame", (0.0, COLOR_OFFSET, 0.0), (1.0, 0.0, 0.0, 0.0)),
                      (f"{name}_color_frame", f"{name}_color_optical_frame", (0.0, 0.0, 0.0), (0.5, -0.5, 0.5, -0.5))]

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from ws_rollouts.task import Task
-from ws_twin_a1x.scenes.objects import GRIP, add_thing, firm_grip, held, put
+from ws_twin_a1x.scenes.objects import GRIP, add_thing, firm_grip, let_go, put
 from ws_twin_a1x.scenes.shapes import add_mesh, lathe
 from ws_twin_a1x.scenes.stage import add_box, add_geom, place
 
@@ -52,7 +52,7 @@ class Assembly:
 
     def success(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         aside, height = self._gap(data)
-        return aside < INNER and height < HALF + self._task.success_tolerance and not held(model, data, "red_ring")
+        return aside < INNER and height < HALF + self._task.success_tolerance and let_go(model, data, "red_ring")
 
     def progress(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
         aside, height = self._gap(data)

@@ -13,6 +13,7 @@ PLATE_RADIUS, PLATE_TOP = 0.10, 0.006  # m; height of the flat middle
 _PLATE = ((0, 0), (0.060, 0), (0.098, 0.014), (PLATE_RADIUS, 0.016), (0.096, 0.0165), (0.066, PLATE_TOP),
           (0, PLATE_TOP))
 _RIM = ((0.0955, 0.0155), (0.1005, 0.0155), (0.1005, 0.0172), (0.0955, 0.0172))
+SLOW = 0.05  # m/s, below which a thing lies where it is
 FINGERS = ("gripper_finger_link1", "gripper_finger_link2")
 
 
@@ -67,8 +68,12 @@ def put_in_hand(data: mujoco.MjData, name: str, reach: float, width: float) -> N
         data.joint(finger).qpos[0], data.joint(finger).qvel[0] = side * width / 2, 0.0
 
 
-def held(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> bool:
-    """Whether a finger touches the body."""
+def let_go(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> bool:
+    """Whether the body lies still, and no finger touches it."""
+    return bool(np.linalg.norm(data.joint(name).qvel[:3]) < SLOW) and not _held(model, data, name)
+
+
+def _held(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> bool:
     fingers, thing = [model.body(finger).id for finger in FINGERS], model.body(name).id
     bodies = model.geom_bodyid[data.contact.geom[: data.ncon]]
     return bool(np.any((bodies == thing).any(axis=1) & np.isin(bodies, fingers).any(axis=1)))

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from ws_rollouts.task import Task
-from ws_twin_a1x.scenes.objects import GRIP, PLATE_TOP, add_plate, add_thing, firm_grip, held, put
+from ws_twin_a1x.scenes.objects import GRIP, PLATE_TOP, add_plate, add_thing, firm_grip, let_go, put
 from ws_twin_a1x.scenes.shapes import add_mesh, lathe, lay
 from ws_twin_a1x.scenes.stage import add_geom, place
 
@@ -47,7 +47,7 @@ class PickPlace:
 
     def success(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         aside, height = self._gap(data)
-        return aside < self._task.success_tolerance and height < RESTING and not held(model, data, "eggplant")
+        return aside < self._task.success_tolerance and height < RESTING and let_go(model, data, "eggplant")
 
     def progress(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
         if self.success(model, data):

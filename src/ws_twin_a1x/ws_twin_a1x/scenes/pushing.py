@@ -56,7 +56,7 @@ class Pushing:
         return bool(data.eq_active[model.equality("latch").id])
 
     def progress(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
-        pressed = float(np.clip(data.joint("lever").qpos[0] / (self._latch), 0.0, 1.0))
+        pressed = float(np.clip(data.joint("lever").qpos[0] / self._latch, 0.0, 1.0))
         return 1.0 if self.success(model, data) else pressed
 
     def poses(self, model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -137,11 +137,18 @@ def test_guidance_tells_critics_that_point_to_the_teacher_from_those_that_point_
         def slopes(self, images, state, action):
             return np.tile(self._slope, (len(state), 1))
 
+    class Knowing(Agent):
+        def slopes(self, images, state, action):
+            return self._slope - action
+
     found = [guidance(Agent(slope), lambda seen: still, task, 3, 1) for slope in np.eye(3)]
     cosines = np.array([each["guidance_cosine"] for each in found])
     assert np.linalg.norm(cosines) == pytest.approx(1.0, abs=0.05)  # at rest there is one way to go
     away = guidance(Agent(-cosines), lambda seen: still, task, 3, 1)
     assert away["guidance_cosine"] == pytest.approx(-1.0, abs=0.05) and away["guidance_off"] > 0.3
+    assert abs(away["guidance_anywhere"]) < 0.99
+    there = guidance(Knowing(away["guidance_off"] * cosines), lambda seen: still, task, 3, 1)
+    assert there["guidance_cosine"] == pytest.approx(1.0, abs=0.05) == there["guidance_anywhere"]
 
 
 def test_the_same_seed_gives_the_same_rows(monkeypatch, tmp_path):

@@ -20,16 +20,22 @@ def guidance(agent: Sac, act: Callable[[Observation], np.ndarray], task: Task, s
     """Play `act` without help, and ask the scripted operator with a steady hand at each step what it would do.
 
     guidance_cosine: mean cosine between the critics' slope at the policy's mean action and the way from there to the
-    operator's action. guidance_off: mean distance between the two, in full actions.
+    operator's action. guidance_anywhere: the same at uniform actions; where it is above guidance_cosine the policy sits
+    on what the critics over-estimate. guidance_off: mean distance between policy and operator, in full actions.
     """
     seen, told = _visited(act, task, seed, episodes)
     images = np.stack([np.concatenate([each.frames[view] for view in VIEWS], axis=-1) for each in seen])
     state = np.stack([each.state for each in seen])
     own = agent.policy.act(torch.from_numpy(images), torch.from_numpy(state), explore=False)[:, :-1].numpy()
-    way, slope = told[:, :-1] - own, agent.slopes(images, state, own)
-    length = np.linalg.norm(way, axis=1)
-    cosine = (slope * way).sum(1) / np.maximum(np.linalg.norm(slope, axis=1) * length, 1e-9)
-    return {"guidance_cosine": float(cosine.mean()), "guidance_off": float(length.mean())}
+    anywhere = np.random.default_rng(seed).uniform(-1, 1, own.shape).astype(np.float32)
+
+    def cosine(at: np.ndarray) -> float:
+        way, slope = told[:, :-1] - at, agent.slopes(images, state, at)
+        lengths = np.linalg.norm(way, axis=1) * np.linalg.norm(slope, axis=1)
+        return float(((slope * way).sum(1) / np.maximum(lengths, 1e-9)).mean())
+
+    off = np.linalg.norm(told[:, :-1] - own, axis=1)
+    return {"guidance_cosine": cosine(own), "guidance_anywhere": cosine(anywhere), "guidance_off": float(off.mean())}
 
 
 def _visited(act: Callable, task: Task, seed: int, episodes: int) -> tuple[list[Observation], np.ndarray]:

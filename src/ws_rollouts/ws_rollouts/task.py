@@ -56,6 +56,8 @@ class Task:
     scatter: tuple[float, ...] = option((0.0,) * 3, "uniform +- of the scene's place: x, y in m, yaw in rad",
                                         low=0.0, high=3.2)
     success_tolerance: float = option(0.005, "error at which the task counts as done", unit="m", low=1e-4, high=0.2)
+    success_hold: float = option(0.0, "how long it must be so without a break; 0: a moment will do", unit="s", low=0.0,
+                                 high=2.0)
     image_size: int = option(64, "side of the policy's square images", unit="px", low=16, high=512)
     crop_side: tuple[float, ...] = option((0, 0, 424, 240), "x, y, width, height", unit="px", low=0, high=4096)
     crop_wrist: tuple[float, ...] = option((0, 0, 424, 240), "x, y, width, height", unit="px", low=0, high=4096)

@@ -16,8 +16,8 @@ DOWN = (0.7071068, 0.0, 0.7071068, 0.0)  # quaternion of a tool, and of what it 
 def make_twin():
     twins = []
 
-    def make(name, seed=0):
-        twins.append(Twin(load_task(name), seed))
+    def make(name, seed=0, hold=0.0):
+        twins.append(Twin(load_task(name, {"success_hold": hold}), seed))
         return twins[-1]
 
     yield make
@@ -185,6 +185,34 @@ def test_what_only_comes_by_does_not_count(make_twin, name, thing, goal, offset)
     assert settle(twin).success()
     twin.data.joint(thing).qvel[:3] = 0.3, 0, 0
     assert not settle(twin).success()
+
+
+def test_what_must_last_counts_once_it_has_lasted(make_twin):
+    twin = away(make_twin("pick_place", hold=0.3))
+    on_plate = at(twin, "plate") + (0, 0, 0.027)
+
+    def lay(lasting):
+        """Success after each 0.05 s."""
+        put(twin.data, "eggplant", on_plate)
+        settle(twin)
+        seen = []
+        for _ in range(round(lasting / 0.05)):
+            twin.step(0.05)
+            seen.append(twin.success())
+        return seen
+
+    assert lay(0.4) == [False] * 5 + [True] * 3
+    put(twin.data, "eggplant", on_plate + (0, 0.15, 0))
+    settle(twin).step(0.05)
+    assert not twin.success()
+    lay(0.2)
+    state = twin.snapshot()
+    twin.reset_world(3)
+    twin.restore(state)
+    twin.step(0.05)
+    assert not twin.success()
+    twin.step(0.05)
+    assert twin.success(), "a restored twin knows how long it has lasted"
 
 
 @pytest.mark.parametrize("raised, done", [

@@ -45,6 +45,7 @@ class TwinState:
     random: dict
     ticks: int
     worlds: int
+    done_ticks: int
 
 
 def build_model(task: Task, shadows: bool = False) -> tuple[Scene, mujoco.MjModel]:
@@ -94,7 +95,8 @@ class Twin:
         self._lead = (kv + damping) / kp
         self._randomiser = Randomiser(self.model, self.options.domain_randomisation)
         self._rng = np.random.default_rng(seed)
-        self._ticks = 0
+        self._ticks = self._done_ticks = 0  # those for which the task has been done without a break
+        self._hold = round(task.success_hold / TICK)
         self._target = np.append(task.reset_joints, GRIPPER_OPEN * task.gripper_opening)
         self._speed = RATED_SPEED.copy()
         self._tracker = Tracker(self._target, TICK, self.options.acceleration_ratio, self.options.jerk_ratio)
@@ -118,7 +120,7 @@ class Twin:
         rng = self._rng if seed is None else np.random.default_rng(seed)
         self._scene.reset(self.model, self.data, rng)
         self._randomiser.apply(self.model, rng)
-        self.worlds += 1
+        self.worlds, self._done_ticks = self.worlds + 1, 0
         self._settle()
 
     def place_arm(self, joints: np.ndarray) -> None:
@@ -154,6 +156,8 @@ class Twin:
             mujoco.mj_step(self.model, self.data, SUBSTEPS)
             self._scene.update(self.model, self.data)
             self._ticks += 1
+            if self._hold:
+                self._done_ticks = self._done_ticks + 1 if self._scene.success(self.model, self.data) else 0
 
     def snapshot(self) -> TwinState:
         """Everything that decides what follows: states, and pixels too."""
@@ -164,7 +168,7 @@ class Twin:
             tracker=self._tracker.snapshot(),
             target=self._target.copy(), speed=self._speed.copy(),
             random=copy.deepcopy(self._rng.bit_generator.state),
-            ticks=self._ticks, worlds=self.worlds,
+            ticks=self._ticks, worlds=self.worlds, done_ticks=self._done_ticks,
         )
 
     def restore(self, state: TwinState) -> None:
@@ -176,7 +180,7 @@ class Twin:
         self._tracker.restore(state.tracker)
         self._target, self._speed = state.target.copy(), state.speed.copy()
         self._rng.bit_generator.state = state.random
-        self._ticks, self.worlds = state.ticks, state.worlds
+        self._ticks, self.worlds, self._done_ticks = state.ticks, state.worlds, state.done_ticks
 
     def arm_feedback(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Position, velocity, effort, (7,) each: six joints in rad, rad/s, Nm, then the gripper's motor in raw rad."""
@@ -197,8 +201,8 @@ class Twin:
         return self._cameras[cropped].render(self.data, view)
 
     def success(self) -> bool:
-        """Whether the task is done."""
-        return self._scene.success(self.model, self.data)
+        """Whether the task is done, and has been for as long as it must."""
+        return self._done_ticks >= self._hold and self._scene.success(self.model, self.data)
 
     def progress(self) -> float:
         """0 at the start .. 1 done."""

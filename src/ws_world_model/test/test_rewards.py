@@ -161,6 +161,7 @@ def test_labels_of_an_episode_leave_out_what_cannot_be_told():
     assert frame_labels(4, None, broken_off=True).tolist() == [OPEN, OPEN, UNCLEAR, UNCLEAR, UNCLEAR]
     assert frame_labels(1, 1).tolist() == [UNCLEAR, DONE]
     assert frame_labels(6, 4).tolist() == [OPEN, UNCLEAR, UNCLEAR, DONE, DONE, UNCLEAR, UNCLEAR]
+    assert frame_labels(6, 6, shown=3).tolist() == [OPEN, OPEN, UNCLEAR, UNCLEAR, DONE, DONE, DONE]
     assert near_misses(frame_labels(8, 8), 2).nonzero()[0].tolist() == [3, 4]
 
 

@@ -14,17 +14,19 @@ DONE, OPEN, UNCLEAR = 1, 0, -1
 _CONFUSING = 0.3  # probability from which a frame that shows no success is a near miss
 
 
-def frame_labels(steps: int, success_index: int | None, broken_off: bool = False) -> np.ndarray:
+def frame_labels(
+    steps: int, success_index: int | None, broken_off: bool = False, shown: int = 2
+) -> np.ndarray:
     """(steps + 1,) int8 of DONE, OPEN, UNCLEAR for the observations of an episode.
 
-    An episode ends with the first step that succeeds, and its frame may be older than its state: the last two are
-    DONE, the two before cannot be told. What follows a success is UNCLEAR, and so are the last three observations
-    of a recording that broke off.
+    An episode ends with the step that succeeds, and its frame may be older than its state: the last `shown` are DONE,
+    two before cannot be told. What follows a success is UNCLEAR, and so are the last three observations of a recording
+    that broke off.
     """
     labels = np.full(steps + 1, OPEN, np.int8)
     if success_index is not None:
-        labels[max(0, success_index - 3) :] = UNCLEAR
-        labels[max(1, success_index - 1) : success_index + 1] = DONE
+        labels[max(0, success_index - shown - 1) :] = UNCLEAR
+        labels[max(1, success_index - shown + 1) : success_index + 1] = DONE
     elif broken_off:
         labels[-3:] = UNCLEAR
     return labels

@@ -15,6 +15,7 @@ from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_rollouts.episode import VIEWS, Episode
 from ws_rollouts.task import Task
+from ws_world_model.geometry import PERIOD
 from ws_world_model.labels import Label, Labeller, LabelOptions
 from ws_world_model.reward_data import DONE, OPEN, WindowStore, checked, frame_labels, near_misses, success_index
 from ws_world_model.reward_network import WINDOW, Member, check_image_size, to_blocks
@@ -79,6 +80,7 @@ class RewardModel:
             self._members = nn.ModuleList(members)
         self._averaged = copy.deepcopy(self._members).requires_grad_(False)  # what judges: steadier from step to step
         self._scale = StateScale(task)
+        self._shown = max(2, round(task.success_hold / PERIOD))  # frames at a success's end that show it
         self._optimiser = torch.optim.AdamW(
             self._members.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         self._bf16 = bf16_pays() if options.bf16 == "auto" else options.bf16 == "on"
@@ -106,14 +108,15 @@ class RewardModel:
         images = checked(frames, state, self.task.image_size, "imagined replay")
         if success_index is not None and not 0 < success_index < len(state):
             raise ValueError(f"success_index = {success_index}: must be in 1 .. {len(state) - 1}")
-        labels = frame_labels(len(state) - 1, success_index)
+        labels = frame_labels(len(state) - 1, success_index, shown=self._shown)
         self._imagined.add(images, state, labels, near_misses(labels, self.options.near_miss_window), keep=False)
 
     def _labelled(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
         if episode.task != self.task.name:
             raise ValueError(f"{episode.episode_id}: is of task {episode.task!r}, not {self.task.name!r}")
         images = checked(episode.frames, episode.state, self.task.image_size, episode.episode_id)
-        return images, frame_labels(len(episode), success_index(episode), episode.outcome == "aborted")
+        index, broken_off = success_index(episode), episode.outcome == "aborted"
+        return images, frame_labels(len(episode), index, broken_off, self._shown)
 
     @property
     def trainable(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 from ws_rollouts.episode import STATE, VIEWS
 from ws_rollouts.task import load_task, task_names
 from ws_rollouts.testing import make_episode
-from ws_world_model.bank import ArmBank
+from ws_world_model.bank import FrameBank
 from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import Cutter
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
@@ -160,8 +160,27 @@ def test_older_frames_show_the_arm_where_it_was():
     np.testing.assert_allclose(pose_when_exposed(state[1:], None, np.array([0.1]))[0, :3], state[0, :3], atol=1e-6)
 
 
+@pytest.mark.parametrize(("view", "found"), [("side", 0), ("wrist", 1)])
+def test_a_bank_shows_the_arm_by_its_place_and_the_fingers_by_their_opening(view, found):
+    poses = np.zeros((3, 13), np.float32)
+    poses[:, STATE["position"]] = (0.20, 0, 0.1), (0.29, 0, 0.1), (0.20, 0, 0.3)
+    poses[:, STATE["gripper"]] = [[0.2], [0.6], [0.8]]
+    frames = np.arange(3, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 64, 64, 3), np.uint8)
+    bank, again = FrameBank(view, 64), FrameBank(view, 64)
+    assert bank.nearest(poses[:1]) == [None]
+    bank.add(frames, poses, owner=7)
+    wanted = poses[:1].copy()
+    wanted[:, STATE["gripper"]] = 0.6
+    again.load(bank.tensors())
+    for each in (bank, again):
+        ((frame, pose),) = each.nearest(wanted)
+        assert frame[0, 0, 0] == found
+        np.testing.assert_array_equal(pose, poses[found])
+        assert each.nearest(wanted, owner=7) == [None], "no episode is shown its own frames"
+
+
 def test_a_batch_is_whole(projector, table):
-    cutter = Cutter(projector, table, ArmBank(64), longest=10, drawn=3, windows=4)
+    cutter = Cutter(projector, table, {view: FrameBank(view, 64) for view in VIEWS}, longest=10, drawn=3, windows=4)
     long, short = episode(12), episode(5, seed=1, outcome="timeout")
     batch = cutter.cut([long, short], [0, 1], np.random.default_rng(0))
     assert batch.windows.shape == batch.valid.shape == (2, 4, 10)

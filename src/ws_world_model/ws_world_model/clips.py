@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ws_rollouts.episode import STATE_SIZE, VIEWS, Episode
-from ws_world_model.bank import ArmBank
+from ws_world_model.bank import FrameBank
 from ws_world_model.geometry import CHANNELS, Projector
 from ws_world_model.imagination import frame_age
 from ws_world_model.layers import CELLS, PLANES, SOURCES, TableMap
@@ -54,14 +54,15 @@ class Exposures:
 class Cutter:
     """Cuts clips of up to `longest` steps, with `drawn` frames of each to be drawn and `windows` windows."""
 
-    def __init__(self, projector: Projector, table: TableMap, bank: ArmBank, longest: int, drawn: int, windows: int):
-        self._projector, self._table, self._bank = projector, table, bank
+    def __init__(self, projector: Projector, table: TableMap, banks: dict[str, FrameBank], longest: int, drawn: int,
+                 windows: int):
+        self._projector, self._table, self._banks = projector, table, banks
         self._longest, self._drawn, self._windows = longest, drawn, windows
 
     def cut(self, episodes: list[Episode], owners: list[int], rng: np.random.Generator) -> ClipBatch:
         """One clip of each episode, from a random start (early ones more often) to its end, or `longest` steps.
 
-        `owners`: the episodes' numbers in the bank, whose own frames would give the answer away.
+        `owners`: the episodes' numbers in the banks, whose own frames would give the answer away.
         """
         starts = [int(len(e) * rng.random() ** 1.5) for e in episodes]
         lengths = [len(e) - s for e, s in zip(episodes, starts, strict=True)]
@@ -83,11 +84,12 @@ class Cutter:
         which = rng.integers(0, int(batch.valid[b, 0].sum()), batch.which.shape[1])
         batch.which[b] = which
         poses = exposures.at(start + 1 + which)
-        known = self._bank.nearest(poses["side"], owner) if self._projector.options.bank else [None] * len(which)
+        options = self._projector.options
+        known = {view: bank.nearest(poses[view], owner) if options.bank else [None] * len(which)
+                 for view, bank in self._banks.items()}
         batch.candidates[b] = self._projector.candidates(*first, exposures.at([start, 0]), poses, known)
         batch.truth[b] = np.concatenate([episode.frames[v][start + 1 + which] for v in VIEWS], axis=-1)
         batch.poses[b] = poses["wrist"]
-        options = self._projector.options
         if options.layers:
             source = exposures.poses["wrist"][[start, 0]]
             batch.laid[b] = self._table.lay_out(*first, source, options.views, options.memory)

@@ -13,7 +13,7 @@ from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_rollouts.episode import STATE, STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
-from ws_world_model.bank import ArmBank
+from ws_world_model.bank import FrameBank
 from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import ClipBatch
 from ws_world_model.geometry import CHANNELS, GeometryOptions, Projector
@@ -60,7 +60,7 @@ class KinematicWorldModel(torch.nn.Module):
         cameras = Calibration(task, self.calibration)
         self.projector = Projector(cameras, geometry)
         self.table = TableMap(cameras, task)
-        self.bank = ArmBank(task.image_size)
+        self.banks = {view: FrameBank(view, task.image_size) for view in VIEWS}
         a = self.options.width
         self.core = Core(task, self.options.hidden, self.options.lead, 4 * PLANES, PATCH)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
@@ -193,7 +193,7 @@ class KinematicWorldModel(torch.nn.Module):
         candidates = np.empty((count, steps, size, size, CHANNELS), np.uint8)
         for n in range(count):
             start, memory = ({v: frames[v][n] for v in VIEWS} for frames in (context.frames, context.memory))
-            known = self.bank.nearest(poses["side"][n]) if options.bank else [None] * steps
+            known = {v: self.banks[v].nearest(poses[v][n]) if options.bank else [None] * steps for v in VIEWS}
             candidates[n] = self.projector.candidates(
                 start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known)
         mapped = self._mapped(planes, poses["wrist"])

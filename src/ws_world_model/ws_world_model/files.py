@@ -39,8 +39,9 @@ def save_world_model(model: KinematicWorldModel, path: Path, notes: Mapping[str,
         "geometry": json.dumps(dataclasses.asdict(model.projector.options)), **(notes or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    everything = {**tensors, **model.bank.tensors(), **(more or {})}
-    write_atomically(path, safetensors.numpy.save(everything, metadata=manifest))
+    for bank in model.banks.values():
+        tensors |= bank.tensors()
+    write_atomically(path, safetensors.numpy.save({**tensors, **(more or {})}, metadata=manifest))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -85,7 +86,8 @@ def world_model_of(
         model.version = int(manifest["version"])
         weights = {n.removeprefix("model."): torch.from_numpy(t) for n, t in tensors.items() if n.startswith("model.")}
         model.load_state_dict(weights)
-        model.bank.load(tensors)
+        for bank in model.banks.values():
+            bank.load(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
         raise WorldModelError(f"{path}: another architecture: {error}") from error
     return model.requires_grad_(False).eval()

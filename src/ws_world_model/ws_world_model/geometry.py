@@ -2,7 +2,8 @@
 
 No candidate is right everywhere. Each is right for a part of the picture, and the network chooses per pixel: what
 stands still (the start and the memory as they are), what moves with the tool (shifted in the side view, fixed in the
-wrist view), and what lies at a known height under the moving wrist camera (a homography for each height).
+wrist view), what a bank of other episodes' frames shows of arm and fingers, and what lies at a known height under the
+moving wrist camera (a homography for each height).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ws_world_model.calibration import Calibration
 PERIOD = 0.1  # s, of a step
 SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
 HEIGHTS = (-0.07, -0.01)  # m, of what stands on the table, from the lowest place of gripper_link
-WRIST_CANDIDATES = 1 + len(HEIGHTS)  # start, and start as if all lay at a height
+WRIST_CANDIDATES = 2 + len(HEIGHTS)  # start, what the bank shows, and start as if all lay at a height
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -31,7 +32,7 @@ class GeometryOptions:
 
     warps: bool = option(True, "candidates moved as tool and wrist camera move")
     memory: bool = option(True, "candidates from the episode's first frames")
-    bank: bool = option(True, "arm in the side view from the nearest pose in other episodes")
+    bank: bool = option(True, "arm and fingers from the nearest pose in other episodes")
     layers: bool = option(True, "wrist view from a layered map of the table that both views fill")
     exposure: bool = option(True, "poses at the time of exposure instead of the step's")
     views: str = option("both", "views that are seen", choices=("both", "side", "wrist"))
@@ -82,19 +83,19 @@ class Projector:
             out[n, ..., 1] = self._ramp[row : row + size, None]
         return out
 
-    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict, known: list) -> np.ndarray:
+    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict, known: dict) -> np.ndarray:
         """All candidates of one sequence, (N, S, S, CHANNELS) uint8: side, then wrist, then the places.
 
         `start` and `memory`: view -> (S, S, 3). `sources`: view -> (2, 13), where these two were taken. `poses`:
-        view -> (N, 13), where the future frames are taken. `known`: for each of them a side frame of the bank and the
-        proprioception (13,) it belongs to, or None.
+        view -> (N, 13), where the future frames are taken. `known`: view -> for each of them a frame of the bank and
+        the proprioception (13,) it belongs to, or None.
         """
         count, size = len(poses["side"]), self._size
         out = np.zeros((count, size, size, CHANNELS), np.uint8)
         if self.options.views != "wrist":
-            self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known)
+            self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known["side"])
         if self.options.views != "side":
-            self._wrist(out, start["wrist"], sources["wrist"][0], poses["wrist"])
+            self._wrist(out, start["wrist"], sources["wrist"][0], poses["wrist"], known["wrist"])
         return out
 
     def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:
@@ -111,10 +112,14 @@ class Projector:
             if entry is not None:
                 out[n, ..., 9:12] = self.tool_shift(entry[0], self.tool_pixels(entry[1][None])[0], tools[n])
 
-    def _wrist(self, out: np.ndarray, start: np.ndarray, source: np.ndarray, poses: np.ndarray) -> None:
+    def _wrist(self, out: np.ndarray, start: np.ndarray, source: np.ndarray, poses: np.ndarray, known) -> None:
         """The homography of a plane between two views: Hartley and Zisserman, Multiple View Geometry, section 13.1."""
         at = 3 * SIDE_CANDIDATES
         out[..., at : at + 3] = start
+        at += 3
+        for n, entry in enumerate(known):
+            if entry is not None:
+                out[n, ..., at : at + 3] = entry[0]
         if not self.options.warps:
             return
         matrix, (there,), (turned,) = self.cameras.wrist.matrix, *self.cameras.wrist_pose(source[None])

@@ -69,10 +69,10 @@ class Trainer:
         self.task, self.options = task, options or TrainerOptions()
         self.live = KinematicWorldModel(task, dynamics, calibration, geometry)
         self.model = copy.deepcopy(self.live).requires_grad_(False).eval()
-        self.model.bank = self.live.bank  # data, not weights
-        self._cutter = Cutter(self.live.projector, self.live.table, self.live.bank, self.options.longest,
+        self.model.banks = self.live.banks  # data, not weights
+        self._cutter = Cutter(self.live.projector, self.live.table, self.live.banks, self.options.longest,
                               self.options.drawn, self.options.windows)
-        self._numbers: dict[str, int] = {}  # of episodes, in the bank
+        self._numbers: dict[str, int] = {}  # of episodes, in the banks
         self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, BETAS,
                                            weight_decay=1e-4)
         self.rng = np.random.default_rng(seed)
@@ -88,7 +88,9 @@ class Trainer:
             return
         kept[episode.episode_id] = episode
         number = self._numbers.setdefault(episode.episode_id, len(self._numbers))
-        self.live.bank.add(episode.frames["side"], Exposures(episode, self.live.projector).poses["side"], number)
+        poses = Exposures(episode, self.live.projector).poses
+        for view, bank in self.live.banks.items():
+            bank.add(episode.frames[view], poses[view], number)
         self._bytes += _bytes(episode)
         while self._bytes > self.options.memory_mib * 2**20 and len(self.rollouts) > 1:
             self._bytes -= _bytes(self.rollouts.popitem(last=False)[1])

@@ -169,4 +169,4 @@ def test_it_helps_a_policy_that_does_nothing(name):
 
 def test_a_skill_is_needed():
     with pytest.raises(ValueError, match="'nothing'.*handling.thing"):
-        make_skill(load_task("sorting", {"handling": {}, "name": "nothing"}), 0.025, TIP)
+        make_skill(load_task("sorting", {"handling": {"thing": ""}, "name": "nothing"}), 0.025, TIP)

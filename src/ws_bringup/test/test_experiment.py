@@ -29,7 +29,7 @@ target: 0.9
 common: {real_steps: 100, schedule: {rho_max: 0.2}}
 cells:
   real: {mode: hil_serl}
-  wide: {mode: no_schedule, generator: oracle, schedule: {ramp_steps: 5}}
+  wide: {mode: no_schedule, generator: oracle, schedule: {ramp_steps: 5}, overrides: {scatter: [0.01, 0.01, 0.1]}}
 """
 
 
@@ -50,6 +50,7 @@ def test_a_cell_has_the_common_values_and_its_own(spec):
     cell = make_cell("wide", 1, values)
     assert cell.options.real_steps == 100 and cell.options.generator == "oracle"
     assert (cell.schedule.kind, cell.schedule.rho_max, cell.schedule.ramp_steps) == ("constant", 0.2, 5)
+    assert cell.load_task().scatter == (0.01, 0.01, 0.1)
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -64,6 +65,7 @@ def test_shipped_experiments_are_valid(path):
     ("generator: oracle", "generator: none", "generator = 'none': does not go with mode = 'no_schedule'"),
     ("rho_max: 0.2", "rho_max: 2", "schedule.rho_max = 2"),
     ("rho_max: 0.2", "sigma: 2", "sigma"),
+    ("0.1]}", "4]}", "scatter = [0.01, 0.01, 4.0]: must be in 0 .. 3.2"),
     ("target:", "goal:", "unknown entry 'goal'"),
     ("seeds: [0, 1]", "", "needs seeds and cells"),
     ("cells:", "cells: [", "cannot be read"),
@@ -151,9 +153,9 @@ def test_guidance_tells_critics_that_point_to_the_teacher_from_those_that_point_
     assert there["guidance_cosine"] == pytest.approx(1.0, abs=0.05) == there["guidance_anywhere"]
 
 
-def test_the_same_seed_gives_the_same_rows(monkeypatch, tmp_path):
-    monkeypatch.setattr(trial, "load_task", lambda name: load_task(name, {"episode_steps": 30}))
+def test_the_same_seed_gives_the_same_rows(tmp_path):
     values = {
+        "overrides": {"episode_steps": 30},
         "mode": "no_ppl", "generator": "oracle", "real_steps": 1, "evaluate_every": 1, "evaluate_episodes": 1,
         "learner": {"demonstrations": 1, "offline_steps": 2, "batch_size": 8, "training_starts": 5, "capacity": 500,
                     "updates_per_step": 0.1, "synthetic_least": 5, "select_every": 2},

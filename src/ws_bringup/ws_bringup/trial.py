@@ -30,7 +30,7 @@ from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
 from ws_ppl.synthetic import VERSIONS
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, Episode
-from ws_rollouts.task import load_task
+from ws_rollouts.task import Task, load_task
 from ws_world_model.counterfactuals import CounterfactualOptions
 from ws_world_model.worker import WorkerOptions
 
@@ -59,7 +59,7 @@ class CellOptions:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its own options, and those of its parts."""
+    """One cell: its own options, those of its parts, and what it changes in the task file."""
 
     name: str
     seed: int
@@ -72,6 +72,11 @@ class Cell:
     operator: OperatorOptions = field(default_factory=OperatorOptions)
     counterfactuals: CounterfactualOptions = field(default_factory=CounterfactualOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def load_task(self) -> Task:
+        """The cell's task, some of whose entries it may change."""
+        return load_task(self.options.task, self.overrides)
 
 
 _PARTS = {"learner": LearnerOptions, "sac": SacOptions, "network": NetworkOptions, "schedule": ScheduleOptions,
@@ -82,14 +87,16 @@ _PARTS = {"learner": LearnerOptions, "sac": SacOptions, "network": NetworkOption
 def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
     """A checked cell. Raises ValueError that names the option, the value and what is allowed."""
     parts = {part: build(kind, values.get(part) or {}, f"{part}.") for part, kind in _PARTS.items()}
-    rest = {key: value for key, value in values.items() if key not in _PARTS}
+    rest = {key: value for key, value in values.items() if key not in (*_PARTS, "overrides")}
     options = build(CellOptions, rest)
     mode = MODES[options.mode]
     if mode.imagines == (options.generator == "none"):
         raise ValueError(f"generator = {options.generator!r}: does not go with mode = {options.mode!r}")
     parts["schedule"], parts["selection"] = mode.apply(parts["schedule"], parts["selection"])
     parts["counterfactuals"] = replace(parts["counterfactuals"], **mode.counterfactuals)
-    return Cell(name, seed, options, **parts)
+    cell = Cell(name, seed, options, **parts, overrides=values.get("overrides") or {})
+    cell.load_task()
+    return cell
 
 
 class _Acting:
@@ -112,7 +119,7 @@ class Trial:
 
     def __init__(self, cell: Cell, folder: Path):
         self.cell = cell
-        self._task = load_task(cell.options.task)
+        self._task = cell.load_task()
         self._env = Env(self._task, cell.seed)
         self._operator = ScriptedOperator(self._task, cell.operator, cell.seed)
         self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,

@@ -142,7 +142,7 @@ def test_the_actor_only_imitates_until_there_are_enough_real_steps(monkeypatch, 
         learner.add(make_episode(f"r{k}", 15, success=False))
     while not learner.waiting_for:
         learner.step()
-    assert improved == [False] * 20 + [True] * 30  # 5 offline, then one a real step; the second rollout is the 30th
+    assert improved == [False] * 35 + [True] * 15  # 5 offline, then one for each of 30 real steps
 
 
 def test_learned_gripper_has_a_head_that_learns(task, make_learner, make_episode):

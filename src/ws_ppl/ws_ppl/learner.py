@@ -30,8 +30,8 @@ class LearnerOptions:
     offline_steps: int = option(1000, "updates on the demonstrations before the first weights", low=0, high=1_000_000)
     updates_per_step: float = option(1.5, "most updates per real step after that", low=0.01, high=100.0)
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)
-    improvement_starts: int = option(250, "real steps before the actor follows the critics; until then it imitates",
-                                     low=0, high=1_000_000)
+    improvement_starts: int = option(250, "real steps before the actor follows the critics, and as many updates as "
+                                     "these allow; until then it imitates", low=0, high=1_000_000)
     synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
     synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
     synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
@@ -160,13 +160,21 @@ class Learner:
         if self.learner_step % self.options.select_every == 0:
             self._look_at_values()
         online = self.replay.size("online") >= self.options.training_starts
-        # critics that have seen demonstrations alone know no bad action: until they have more, the actor only imitates
-        improve = online and self.env_steps >= self.options.improvement_starts
-        self.metrics = self.agent.update(self._batch(online), improve)
+        self.metrics = self.agent.update(self._batch(online), online and self._critics_know_more)
         if online:
             self.schedule.observe(self.metrics["entropy"])
         self.learner_step += 1
         return self.metrics
+
+    @property
+    def _critics_know_more(self) -> bool:
+        """Critics that learned from demonstrations alone know no bad action; the actor must not follow them yet.
+
+        Counted in updates too: a machine that is too slow for all that are allowed has the steps long before it has
+        learned from them.
+        """
+        learned = (self.learner_step - self.options.offline_steps) / self.options.updates_per_step
+        return min(self.env_steps, learned) >= self.options.improvement_starts
 
     def _batch(self, online: bool) -> Batch:
         """Half of the real part from each pool, and as much imagined as schedule and selection allow."""

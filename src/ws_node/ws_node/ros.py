@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -117,7 +118,8 @@ def run(make_node: Callable[[], Node], args: Sequence[str] | None = None) -> int
             raise
         return _refuse(error)
     finally:
-        _end(node)
+        if node is not None:  # half of a node is left to the process's end: DDS has hung for ever in taking it down
+            _end(node)
     return 0
 
 
@@ -145,17 +147,20 @@ def _spin(node: Node) -> None:
         executor.spin_once(timeout_sec=0.0 if work() else 0.05)
 
 
-def _end(node: Node | None) -> None:
-    if node is not None:
-        if hasattr(node, "close"):
-            node.close()
-        node.destroy_node()
+def _end(node: Node) -> None:
+    if hasattr(node, "close"):
+        node.close()
+    node.destroy_node()
     rclpy.try_shutdown()
 
 
 def main(make_node: Callable[[], Node]) -> None:
     """Entry point of a node's executable."""
-    code = run(make_node)
+    try:
+        code = run(make_node)
+    except Exception:
+        traceback.print_exc()
+        code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # DDS threads may otherwise abort the interpreter on its way out

@@ -14,9 +14,7 @@ DONE, OPEN, UNCLEAR = 1, 0, -1
 _CONFUSING = 0.3  # probability from which a frame that shows no success is a near miss
 
 
-def frame_labels(
-    steps: int, success_index: int | None, broken_off: bool = False, shown: int = 2
-) -> np.ndarray:
+def frame_labels(steps: int, success_index: int | None, broken_off: bool = False, shown: int = 2) -> np.ndarray:
     """(steps + 1,) int8 of DONE, OPEN, UNCLEAR for the observations of an episode.
 
     An episode ends with the step that succeeds, and its frame may be older than its state: the last `shown` are DONE,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ws_ppl.replay import Replay, SyntheticReplay
+from ws_ppl.replay import PAD, Replay, SyntheticReplay
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, SYNTHETIC
 from ws_rollouts.task import load_task
 
@@ -76,6 +76,20 @@ def test_frames_belong_to_their_states(task, make_episode):
     batch = replay.sample({"online": 300}, n_step=1, gamma=0.9)
     assert np.array_equal(batch.images[:, 0, 0, 0], batch.state[:, 0].astype(np.uint8))
     assert np.array_equal(batch.next_images[:, -1, -1, 5], batch.next_state[:, 0].astype(np.uint8))
+
+
+def test_each_view_is_shifted_by_itself(task, make_episode):
+    replay = Replay(task, 100)
+    episode = make_episode("a", 20)
+    for frames in episode.frames.values():
+        frames[:] = 3 * np.arange(task.image_size, dtype=np.uint8)[None, :, None, None]  # brighter downwards
+    replay.add(episode)
+    middle = task.image_size // 2
+    side, wrist = replay.sample({"online": 2000}, n_step=1, gamma=0.9).images[:, middle, middle, [0, 5]].astype(int).T
+    rows = {"side": side // 3 - middle, "wrist": wrist // 3 - middle}
+    for shift in rows.values():
+        assert shift.min() == -PAD and shift.max() == PAD
+    assert abs(np.corrcoef(rows["side"], rows["wrist"])[0, 1]) < 0.1
 
 
 def test_oldest_rollouts_make_room_and_demonstrations_stay(task, make_episode):

@@ -101,9 +101,10 @@ class Replay:
     def _store(self, episode: Episode) -> np.ndarray:
         """Put the episode's observations into free slots, and return these."""
         pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
-        frames = np.pad(np.concatenate([episode.frames[view] for view in VIEWS], axis=-1), pad, mode="edge").view(_PIXEL)
+        both = np.concatenate([episode.frames[view] for view in VIEWS], axis=-1)
+        frames = np.pad(both, pad, mode="edge").view(_PIXEL)
         if frames.shape[1:] != self._frames.shape[1:] or episode.action.shape[1:] != self._action.shape[1:]:
-            raise ValueError(f"{episode.episode_id}: frames {frames.shape} or actions of another size than this task's")
+            raise ValueError(f"{episode.episode_id}: frames {both.shape} or actions of another size than this task's")
         needed = len(episode) + 1
         while len(self._free) < needed:
             self._make_room(needed)

@@ -189,7 +189,7 @@ def test_the_mode_reaches_learner_and_world_model(tmp_path):
 
 
 def test_time_for_the_graph_leaves_the_evaluation_its_share(settings):
-    assert time_for_graph(settings) == 60 * 17
+    assert time_for_graph(settings) == 60 * 15
     short = make_settings({"minutes": 4.0})
     assert time_for_graph(short) == 60 * 4.0 * (1 - EVALUATION_SHARE)
     assert time_for_graph(make_settings({"minutes": 4.0, "evaluation_episodes": 0})) == 240

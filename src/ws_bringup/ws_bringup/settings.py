@@ -46,7 +46,8 @@ class Settings:
     headless: bool = option(False, "no live view, plain progress lines only")
     seed: int = option(0, "seed of scenes, operator, networks and learner", low=0, high=2**31 - 1)
     minutes: float = option(0.0, "wall time with the evaluation; 0: until stopped", unit="min", low=0.0, high=1e5)
-    evaluation_minutes: float = option(3.0, "of `minutes`, kept for the evaluation", unit="min", low=0.0, high=120.0)
+    evaluation_minutes: float = option(5.0, "of `minutes`, kept for the evaluation, at most a quarter", unit="min",
+                                       low=0.0, high=120.0)
     evaluation_episodes: int = option(50, "episodes of the evaluation at the end", low=0, high=100_000)
     run_dir: str = option("", "run folder; empty: runs/<name> below the working directory")
     side_camera_serial: str = option("", "serial number of the side RealSense; empty: any (a1x only)")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ws_bringup.lockstep import Env, ask, play
+from ws_policy.backbone import look
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
 from ws_ppl.sac import Sac
@@ -24,13 +25,13 @@ def guidance(agent: Sac, act: Callable[[Observation], np.ndarray], task: Task, s
     on what the critics over-estimate. guidance_off: mean distance between policy and operator, in full actions.
     """
     seen, told = _visited(act, task, seed, episodes)
-    images = np.stack([np.concatenate([each.frames[view] for view in VIEWS], axis=-1) for each in seen])
+    maps = look({view: np.stack([each.frames[view] for each in seen]) for view in VIEWS})
     state = np.stack([each.state for each in seen])
-    own = agent.policy.act(torch.from_numpy(images), torch.from_numpy(state), explore=False)[:, :-1].numpy()
+    own = agent.policy.act(torch.from_numpy(maps), torch.from_numpy(state), explore=False)[:, :-1].numpy()
     anywhere = np.random.default_rng(seed).uniform(-1, 1, own.shape).astype(np.float32)
 
     def cosine(at: np.ndarray) -> float:
-        way, slope = told[:, :-1] - at, agent.slopes(images, state, at)
+        way, slope = told[:, :-1] - at, agent.slopes(maps, state, at)
         lengths = np.linalg.norm(way, axis=1) * np.linalg.norm(slope, axis=1)
         return float(((slope * way).sum(1) / np.maximum(lengths, 1e-9)).mean())
 

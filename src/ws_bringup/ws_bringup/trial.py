@@ -22,6 +22,7 @@ from ws_node.options import build, option
 from ws_policy.networks import NetworkOptions
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
+from ws_policy.runtime import choose
 from ws_ppl.bias import value_bias
 from ws_ppl.learner import Learner, LearnerOptions
 from ws_ppl.modes import MODES
@@ -106,8 +107,7 @@ class _Acting:
         self._policy = learner.agent.policy
 
     def act(self, seen: Observation, explore: bool = True) -> np.ndarray:
-        images = np.concatenate([seen.frames["side"], seen.frames["wrist"]], axis=-1)[None]
-        return self._policy.act(torch.from_numpy(images), torch.from_numpy(seen.state[None]), explore)[0].numpy()
+        return choose(self._policy, seen, explore)
 
 
 class Trial:

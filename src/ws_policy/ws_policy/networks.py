@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ws_node.options import option
+from ws_policy.backbone import CELL, CHANNELS, as_numbers
 from ws_rollouts.episode import STATE
 from ws_rollouts.task import Task
 
 STD_MIN, STD_MAX = 1e-2, 5.0  # HIL-SERL as run on the A1X
 GRIPPER_CLASSES = (-1.0, 0.0, 1.0)  # close, stay, open
-_BLOCK = 4  # px, side of the space-to-depth blocks
 _POSE = STATE["gripper"].stop  # numbers of the state: position, rotation, gripper
 
 
@@ -29,14 +29,6 @@ class NetworkOptions:
     critics: int = option(2, "critics in the ensemble", low=1, high=10)
 
 
-def _space_to_depth(images: Tensor) -> Tensor:
-    """(B, S, S, C) uint8 -> (B, 16 C, S/4, S/4) channels-last; moved as bytes, six times cheaper than as floats."""
-    b, s, _, c = images.shape
-    blocks = images.view(b, s // _BLOCK, _BLOCK, s // _BLOCK, _BLOCK, c).permute(0, 1, 3, 2, 4, 5)
-    flat = blocks.reshape(b, s // _BLOCK, s // _BLOCK, _BLOCK * _BLOCK * c).permute(0, 3, 1, 2)
-    return flat.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
-
-
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in (inputs, hidden):
@@ -45,21 +37,20 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """(B, S, S, 6) uint8 side and wrist stacked, and (B, 13) state -> (B, features + 7) float32.
+    """(B, S/8, S/8, 80) int8 maps of side and wrist (`backbone.look`), (B, 13) state -> (B, features + 7) float32.
 
-    Space-to-depth by 4, then two strided convolutions: the cheapest stem that learns on a CPU.
+    What comes before the maps is not trained: one strided convolution and a projection are.
     Of the state only the pose, position scaled to the task's workspace box: velocity and lag tell what was commanded
     just before, and who imitates would go on with that (de Haan et al. 2019, causal confusion).
     """
 
     def __init__(self, task: Task, options: NetworkOptions):
         super().__init__()
-        cells = task.image_size // (4 * _BLOCK)
+        if task.image_size % (2 * CELL):
+            raise ValueError(f"image_size = {task.image_size}: must be a multiple of {2 * CELL}")
+        cells = task.image_size // (2 * CELL)
         self.conv = nn.Sequential(
-            nn.Conv2d(6 * _BLOCK * _BLOCK, options.channels, 3, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(options.channels, options.channels, 3, 2, 1),
-            nn.ReLU(),
+            nn.Conv2d(2 * CHANNELS, options.channels, 3, 2, 1), nn.ReLU()
         ).to(memory_format=torch.channels_last)
         self.project = nn.Sequential(
             nn.Linear(options.channels * cells * cells, options.features), nn.LayerNorm(options.features), nn.Tanh()
@@ -71,8 +62,8 @@ class Encoder(nn.Module):
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
-    def forward(self, images: Tensor, state: Tensor) -> Tensor:
-        x = self.conv(_space_to_depth(images) / 255.0 - 0.5)
+    def forward(self, maps: Tensor, state: Tensor) -> Tensor:
+        x = self.conv(as_numbers(maps))
         features = self.project(x.flatten(1)).float()
         scaled = (state[:, :_POSE] - self.centre) / self.scale
         return torch.cat([features, scaled.clamp(-3, 3)], dim=1)
@@ -123,9 +114,9 @@ class Policy(nn.Module):
         self.gripper = _mlp(self.encoder.size, options.hidden, 3) if task.gripper == "learned" else None
 
     @torch.no_grad()
-    def act(self, images: Tensor, state: Tensor, explore: bool) -> Tensor:
-        """(B, S, S, 6) uint8 and (B, 13) float32 -> (B, translations + 1), the gripper class last."""
-        encoded = self.encoder(images, state)
+    def act(self, maps: Tensor, state: Tensor, explore: bool) -> Tensor:
+        """(B, S/8, S/8, 80) int8 and (B, 13) float32 -> (B, translations + 1), the gripper class last."""
+        encoded = self.encoder(maps, state)
         action = self.actor.sample(encoded)[0] if explore else torch.tanh(self.actor(encoded)[0])
         if self.gripper is None:
             return F.pad(action, (0, 1))

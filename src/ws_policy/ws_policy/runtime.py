@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ws_policy.backbone import look
 from ws_policy.networks import NetworkOptions, Policy
+from ws_policy.observation import Observation
 from ws_policy.weights import architecture, arrays
 from ws_rollouts.task import Task
 
@@ -30,8 +32,13 @@ class PolicyRuntime:
         self.version = version
         self.ready = True
 
-    def act(self, observation, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Observation, explore: bool = True) -> np.ndarray:
         """(translations + 1,) float32 for an `Observation`: each in [-1, 1], the gripper class last."""
-        images = np.concatenate([observation.frames["side"], observation.frames["wrist"]], axis=-1)[None]
-        state = np.asarray(observation.state, np.float32)[None]
-        return self._policy.act(torch.from_numpy(images), torch.from_numpy(state), explore)[0].numpy()
+        return choose(self._policy, observation, explore)
+
+
+def choose(policy: Policy, observation: Observation, explore: bool = True) -> np.ndarray:
+    """What a policy does for one observation: (translations + 1,) float32, the gripper class last."""
+    maps = look({view: frame[None] for view, frame in observation.frames.items()})
+    state = np.asarray(observation.state, np.float32)[None]
+    return policy.act(torch.from_numpy(maps), torch.from_numpy(state), explore)[0].numpy()

@@ -65,7 +65,7 @@ def test_values_stay_within_the_bounds_of_the_return_and_imitation_is_learned(ta
     for _ in range(150):
         last = learner.step()
     batch = learner.replay.sample({"demo": 16}, n_step=1, gamma=0.9)
-    chosen = learner.agent.policy.act(torch.from_numpy(batch.images), torch.from_numpy(batch.state), explore=False)
+    chosen = learner.agent.policy.act(torch.from_numpy(batch.maps), torch.from_numpy(batch.state), explore=False)
     assert (chosen - torch.from_numpy(batch.action)).abs().max() < 0.2
     assert -0.5 < last["q_mean"] < 1.5
 
@@ -78,10 +78,10 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
         episode.action[:-1, :3] = (0.3, -0.2, 0.0) + rng.normal(0.0, 0.15, (20, 3))
         learner.add(episode)
     batch = learner.replay.sample({"demo": 16}, n_step=1, gamma=0.9)
-    images, state = torch.from_numpy(batch.images), torch.from_numpy(batch.state)
+    maps, state = torch.from_numpy(batch.maps), torch.from_numpy(batch.state)
 
     def spread():
-        drawn = [learner.agent.policy.act(images, state, explore=True)[:, :3] for _ in range(50)]
+        drawn = [learner.agent.policy.act(maps, state, explore=True)[:, :3] for _ in range(50)]
         return torch.stack(drawn).std(0).mean()
 
     assert spread() > 0.4
@@ -103,8 +103,8 @@ def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):
         away = batch.action.copy()
         away[:, :3] = -0.9
         agent.critic_target = agent.critic
-        return (agent.values(batch.images, batch.state, batch.action)
-                - agent.values(batch.images, batch.state, away)).mean()
+        return (agent.values(batch.maps, batch.state, batch.action)
+                - agent.values(batch.maps, batch.state, away)).mean()
 
     assert gap(0.5) > gap(0.0) + 0.1
 
@@ -120,7 +120,7 @@ def test_a_success_is_known_at_its_first_step_before_values_spread(task, make_ep
         agent.critic_target = agent.critic
         start = replay.sample({"online": 100}, 3, 0.97)
         at = start.state[:, 0] == 0
-        return agent.values(start.images[at], start.state[at], start.action[at]).mean()
+        return agent.values(start.maps[at], start.state[at], start.action[at]).mean()
 
     assert first(True) > 0.45 > first(False)  # 0.97 ** 19 = 0.56
 
@@ -166,11 +166,11 @@ def test_a_gripper_that_is_switched_costs_and_one_that_is_told_again_does_not(ma
     replay.add(episode)
     batch = replay.sample({"online": 32}, 1, 0.9)
     batch.discount[:] = 0.0  # no bootstrap
-    batch.images[:] = batch.next_images[:] = 0  # which step it is shows nowhere else
+    batch.maps[:] = batch.next_maps[:] = 0  # which step it is shows nowhere else
     for _ in range(60):
         agent.update(batch)
     with torch.no_grad():
-        encoded = agent.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+        encoded = agent.policy.encoder(torch.from_numpy(batch.maps), torch.from_numpy(batch.state))
         values = agent.policy.gripper(encoded)
     early, late = batch.state[:, 0] < 9, batch.state[:, 0] > 11
     assert values[early, 0].max() < -0.3 and values[late, 2].abs().max() < 0.2

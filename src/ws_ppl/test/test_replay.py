@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 
+from ws_policy.backbone import CELL, CHANNELS
 from ws_ppl.replay import PAD, Replay, SyntheticReplay
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, SYNTHETIC
 from ws_rollouts.task import load_task
+
+
+@pytest.fixture
+def plain_maps(monkeypatch):
+    """A backbone that says of each cell how bright its first pixel is, in all channels."""
+    def feature_maps(images):
+        return np.repeat(images[:, ::CELL, ::CELL, :1], CHANNELS, -1).view(np.int8)
+
+    monkeypatch.setattr("ws_ppl.replay.feature_maps", feature_maps)
 
 
 def test_n_step_returns_stop_at_the_end_and_bootstrap_only_through_a_time_limit(task, make_episode):
@@ -69,27 +79,39 @@ def test_a_fixed_gripper_switches_never(task, make_episode):
     assert not replay.sample({"online": 50}, n_step=1, gamma=0.9).switches.any()
 
 
-def test_frames_belong_to_their_states(task, make_episode):
+def test_maps_belong_to_their_states(plain_maps, task, make_episode):
     replay = Replay(task, 200)
     for k in range(5):
         replay.add(make_episode(str(k), 20, tag=40 * k))
     batch = replay.sample({"online": 300}, n_step=1, gamma=0.9)
-    assert np.array_equal(batch.images[:, 0, 0, 0], batch.state[:, 0].astype(np.uint8))
-    assert np.array_equal(batch.next_images[:, -1, -1, 5], batch.next_state[:, 0].astype(np.uint8))
+    assert np.array_equal(batch.maps[:, 0, 0, 0].view(np.uint8), batch.state[:, 0].astype(np.uint8))
+    assert np.array_equal(batch.next_maps[:, -1, -1, -1].view(np.uint8), batch.next_state[:, 0].astype(np.uint8))
 
 
-def test_each_view_is_shifted_by_itself(task, make_episode):
+def test_each_view_is_shifted_by_itself(plain_maps, task, make_episode):
     replay = Replay(task, 100)
     episode = make_episode("a", 20)
     for frames in episode.frames.values():
         frames[:] = 3 * np.arange(task.image_size, dtype=np.uint8)[None, :, None, None]  # brighter downwards
     replay.add(episode)
+    maps = replay.sample({"online": 2000}, n_step=1, gamma=0.9).maps.view(np.uint8)
     middle = task.image_size // 2
-    side, wrist = replay.sample({"online": 2000}, n_step=1, gamma=0.9).images[:, middle, middle, [0, 5]].astype(int).T
-    rows = {"side": side // 3 - middle, "wrist": wrist // 3 - middle}
-    for shift in rows.values():
-        assert shift.min() == -PAD and shift.max() == PAD
-    assert abs(np.corrcoef(rows["side"], rows["wrist"])[0, 1]) < 0.1
+    side, wrist = maps[:, middle // CELL, 0, [0, -1]].astype(int).T // 3 - middle
+    for shift in (side, wrist):
+        assert set(shift) == set(range(-PAD, PAD + 1))
+    assert abs(np.corrcoef(side, wrist)[0, 1]) < 0.1
+
+
+def test_an_episode_looks_the_same_whenever_it_comes(task, make_episode):
+    def maps(names):
+        replay = Replay(task, 100, seed=3)
+        for name in names:
+            replay.add(make_episode(name, 5, tag=ord(name)))
+        replay.rng = np.random.default_rng(0)
+        batch = replay.sample({"online": 400}, n_step=1, gamma=0.9)
+        return {m.tobytes() for m, state in zip(batch.maps, batch.state, strict=True) if state[0] == ord("b")}
+
+    assert maps("ab") & maps("ba")
 
 
 def test_oldest_rollouts_make_room_and_demonstrations_stay(task, make_episode):

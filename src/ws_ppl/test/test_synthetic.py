@@ -166,6 +166,7 @@ def test_only_a_trusted_source_is_used(make_learner, imagine, batches, mode):
         learner.step()
     assert all(batch.real.all() for batch in batches)
     learner.trusted = True
+    learner.schedule.entropy = -3.0  # of a policy that is sure
     for _ in range(3):
         learner.step()
     assert learner.rho > 0 and not batches[-1].real.all()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ws_policy.backbone import look
 from ws_ppl.sac import Sac
 from ws_rollouts.episode import VIEWS, Episode
 
@@ -30,8 +31,8 @@ def value_bias(agent: Sac, episodes: Sequence[Episode], states: int = 256, seed:
         return {}
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:states]
     picked = [pairs[i] for i in chosen]
-    images = np.stack([np.concatenate([e.frames[view][t] for view in VIEWS], axis=-1) for e, t, _ in picked])
-    values = agent.values(images, np.stack([e.state[t] for e, t, _ in picked]),
+    maps = look({view: np.stack([e.frames[view][t] for e, t, _ in picked]) for view in VIEWS})
+    values = agent.values(maps, np.stack([e.state[t] for e, t, _ in picked]),
                           np.stack([e.action[t] for e, t, _ in picked]))
     earned = np.array([value for *_, value in picked])
     return {"q_held_out": float(values.mean()), "return_held_out": float(earned.mean()),

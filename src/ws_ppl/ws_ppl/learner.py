@@ -6,9 +6,8 @@ import math
 import uuid
 from dataclasses import dataclass
 
-import numpy as np
-
 from ws_node.options import option
+from ws_policy.backbone import look
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
 from ws_ppl.bias import value_bias
@@ -16,7 +15,7 @@ from ws_ppl.replay import Batch, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
 from ws_ppl.schedule import Schedule, ScheduleOptions
 from ws_ppl.selection import Selection, SelectionOptions
-from ws_rollouts.episode import VIEWS, Episode
+from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task
 
 
@@ -117,8 +116,8 @@ class Learner:
     def _admits(self, episode: Episode) -> bool:
         if self.selection.options.kind != "paper_literal":
             return True
-        images = np.concatenate([episode.frames[view][:-1] for view in VIEWS], axis=-1)
-        value = self.agent.values(images, episode.state[:-1], episode.action[:-1]).mean()
+        maps = look({view: frames[:-1] for view, frames in episode.frames.items()})
+        value = self.agent.values(maps, episode.state[:-1], episode.action[:-1]).mean()
         return self.selection.admits(float(value), episode.success)
 
     @property
@@ -213,7 +212,7 @@ class Learner:
         if not counts:
             return None
         batch = replay.sample(counts, self.agent.options.n_step, self.agent.options.gamma)
-        return float(self.agent.values(batch.images, batch.state, batch.action).mean())
+        return float(self.agent.values(batch.maps, batch.state, batch.action).mean())
 
     @property
     def publish_due(self) -> bool:

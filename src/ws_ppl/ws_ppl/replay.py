@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from zlib import crc32
 
 import numpy as np
 
+from ws_policy.backbone import CELL, CHANNELS, MARGIN, extended, feature_maps
 from ws_ppl.gripper import switches
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, SYNTHETIC, VIEWS, Episode
 from ws_rollouts.task import Task
 
-PAD = 8  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
-_PIXEL = np.dtype("V3")  # red, green, blue as one: copied in half the time
+PHASES = 4  # looks at each real frame, each from another place within half a cell
+PAD = CELL + CELL // 2  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
 REAL_POOLS = ("demo", "online")
 SYNTHETIC_POOLS = ("positive", "negative")
 
 
 @dataclass
 class Batch:
-    """B transitions. images, next_images (B, S, S, 6) uint8; state, next_state (B, 13); action (B, A);
+    """B transitions. maps, next_maps (B, S/8, S/8, 80) int8; state, next_state (B, 13); action (B, A);
 
     returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool;
     switches (B,) bool, whether the action closes an open gripper or opens a closed one; weight (B,) of the critics'
@@ -28,8 +30,8 @@ class Batch:
     that says nothing; switches_left (B,) switches from this step to the end.
     """
 
-    images: np.ndarray
-    next_images: np.ndarray
+    maps: np.ndarray
+    next_maps: np.ndarray
     state: np.ndarray
     next_state: np.ndarray
     action: np.ndarray
@@ -58,13 +60,15 @@ class Replay:
 
     pools: tuple[str, ...] = REAL_POOLS
     real = True
+    phases = PHASES
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
-        size = task.image_size + 2 * PAD
-        self._task = task
+        self._task, self._seed = task, seed
         self._size = task.image_size
+        self._cells = task.image_size // CELL
+        cells = self._cells + 2 * MARGIN
         self.capacity = capacity
-        self._frames = np.zeros((capacity, size, size, len(VIEWS)), _PIXEL)
+        self._maps = np.zeros((capacity, len(VIEWS), self.phases, cells, cells, CHANNELS), np.int8)
         self._state = np.zeros((capacity, STATE_SIZE), np.float32)
         self._action = np.zeros((capacity, task.action_size), np.float32)
         self._reward = np.zeros(capacity, np.float32)
@@ -81,7 +85,7 @@ class Replay:
 
     @property
     def mib_when_full(self) -> float:
-        return self._frames.nbytes / 2**20
+        return self._maps.nbytes / 2**20
 
     def size(self, pool: str) -> int:
         """Transitions in a pool."""
@@ -100,16 +104,16 @@ class Replay:
 
     def _store(self, episode: Episode) -> np.ndarray:
         """Put the episode's observations into free slots, and return these."""
-        pad = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
-        both = np.concatenate([episode.frames[view] for view in VIEWS], axis=-1)
-        frames = np.pad(both, pad, mode="edge").view(_PIXEL)
-        if frames.shape[1:] != self._frames.shape[1:] or episode.action.shape[1:] != self._action.shape[1:]:
-            raise ValueError(f"{episode.episode_id}: frames {both.shape} or actions of another size than this task's")
+        shape = episode.frames[VIEWS[0]].shape
+        if shape[1:3] != (self._size, self._size) or episode.action.shape[1:] != self._action.shape[1:]:
+            raise ValueError(f"{episode.episode_id}: frames {shape} or actions of another size than this task's")
         needed = len(episode) + 1
         while len(self._free) < needed:
             self._make_room(needed)
         slots = np.array([self._free.popleft() for _ in range(needed)])
-        self._frames[slots] = frames
+        rng = np.random.default_rng([self._seed, crc32(episode.episode_id.encode())])  # whenever it comes, the same
+        for number, view in enumerate(VIEWS):
+            self._maps[slots, number] = self._looks(episode.frames[view], rng)
         self._state[slots], self._action[slots] = episode.state, episode.action
         switched = switches(episode, self._task)
         self._switches[slots], self._switches_left[slots] = switched, switched[::-1].cumsum()[::-1]
@@ -142,8 +146,8 @@ class Replay:
             returns += np.where(more, power * self._reward[end], 0)
             power *= np.where(more, np.float32(gamma), 1)
         return Batch(
-            images=self._shifted(start),
-            next_images=self._shifted(end),
+            maps=self._shifted(start),
+            next_maps=self._shifted(end),
             state=self._state[start],
             next_state=self._state[end],
             action=self._action[start],
@@ -159,13 +163,22 @@ class Replay:
 
     def _shifted(self, slots: np.ndarray) -> np.ndarray:
         """Each view by itself: what both show together is one of few scenes, and would be learned by heart."""
-        size = self._size
-        out = np.empty((len(slots), size, size, len(VIEWS)), _PIXEL)
-        shifts = self.rng.integers(0, 2 * PAD + 1, (len(slots), len(VIEWS), 2))
+        cells = self._cells
+        out = np.empty((len(slots), cells, cells, len(VIEWS), CHANNELS), np.int8)
+        places = self.rng.integers(0, (self.phases, 2 * MARGIN + 1, 2 * MARGIN + 1), (len(slots), len(VIEWS), 3))
         for row, slot in enumerate(slots):
-            for view, (y, x) in enumerate(shifts[row]):
-                out[row, ..., view] = self._frames[slot, y : y + size, x : x + size, view]
-        return out.view(np.uint8)
+            for view, (phase, y, x) in enumerate(places[row]):
+                out[row, :, :, view] = self._maps[slot, view, phase, y : y + cells, x : x + cells]
+        return out.reshape(len(slots), cells, cells, -1)
+
+    def _looks(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(T, S, S, 3) uint8 -> (T, phases, cells, cells, 40) int8: each from another place within half a cell."""
+        size = self._size + 2 * MARGIN * CELL
+        padded = extended(frames, PAD)
+        places = rng.integers(0, CELL + 1, (self.phases, len(frames), 2))
+        cut = [np.stack([frame[y : y + size, x : x + size] for frame, (y, x) in zip(padded, each, strict=True)])
+               for each in places]
+        return np.stack([feature_maps(each) for each in cut], axis=1)
 
 
 def _steps_to_success(episode: Episode) -> np.ndarray:
@@ -197,6 +210,7 @@ class SyntheticReplay(Replay):
 
     pools = SYNTHETIC_POOLS
     real = False
+    phases = 1
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         super().__init__(task, capacity, seed)

@@ -100,16 +100,16 @@ class Sac:
         }
 
     @torch.no_grad()
-    def values(self, images: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """The target critics' least value, (B,), of images (B, S, S, 6), state (B, 13), action (B, A)."""
+    def values(self, maps: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """The target critics' least value, (B,), of maps (B, S/8, S/8, 80), state (B, 13), action (B, A)."""
         with self._autocast():
-            encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
+            encoded = self.policy.encoder(torch.from_numpy(maps), torch.from_numpy(state))
         return self.critic_target(encoded, torch.from_numpy(action)[:, :-1]).amin(0).numpy()
 
-    def slopes(self, images: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+    def slopes(self, maps: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Gradient of the critics' mean value by the translations (B, n): where it draws the actor."""
         with torch.no_grad(), self._autocast():
-            encoded = self.policy.encoder(torch.from_numpy(images), torch.from_numpy(state))
+            encoded = self.policy.encoder(torch.from_numpy(maps), torch.from_numpy(state))
         moves = torch.from_numpy(action).requires_grad_()
         slope, = torch.autograd.grad(self.critic(encoded, moves).mean(0).sum(), moves)
         return slope.numpy()
@@ -117,7 +117,7 @@ class Sac:
     def imitate(self, batch: Batch) -> float:
         """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""
         with self._autocast():
-            encoded = self.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+            encoded = self.policy.encoder(torch.from_numpy(batch.maps), torch.from_numpy(batch.state))
         data = {"action": torch.from_numpy(batch.action), "demo": torch.from_numpy(batch.demo)}
         loss = self._bc_loss(encoded, data)
         self.optimiser.zero_grad(set_to_none=True)
@@ -130,9 +130,9 @@ class Sac:
 
     def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            encoded = self.policy.encoder(torch.from_numpy(batch.images), torch.from_numpy(batch.state))
+            encoded = self.policy.encoder(torch.from_numpy(batch.maps), torch.from_numpy(batch.state))
             with torch.no_grad():
-                following = self.policy.encoder(torch.from_numpy(batch.next_images), torch.from_numpy(batch.next_state))
+                following = self.policy.encoder(torch.from_numpy(batch.next_maps), torch.from_numpy(batch.next_state))
         return encoded, following
 
     def _critic_loss(self, encoded: Tensor, following: Tensor, data: dict) -> tuple[Tensor, Tensor]:

@@ -156,15 +156,17 @@ def test_recorder(probe, kill, graph, nothing_lost):
 
 
 def test_learner(probe, kill, graph, nothing_lost):
-    before, version = probe.learner.last, probe.status.last.weights_version
+    before = probe.wait_for(lambda: next((m.content for m in reversed(probe.learner.update())
+                                          if m.content.demonstrations == 3), None), LEFT_LIMIT, "all demonstrations")
     probe.running_episode(steps=5)
+    version = probe.status.last.weights_version
     moment, _ = kill("learner")
     known = {m.content.session for m in probe.reports.update() if m.sent < moment}
     session = probe.wait_for(lambda: next((m for m in probe.reports.since(moment) if m.content.session not in known),
                                           None), 15.0, "new weights")
     steps = between(probe.steps.update(), moment, session.sent)
     assert steps and all(m.content.weights_version >= version for m in steps), "the last good weights act on"
-    after = probe.learner.since(moment)[0].content
+    after = probe.wait_for(lambda: probe.learner.since(moment), LEFT_LIMIT, "its status: all is read")[0].content
     assert after.episodes >= before.episodes and after.demonstrations == before.demonstrations
     assert after.learner_step >= 4, "goes on from a checkpoint"
     assert session.content.accepted, session

@@ -14,7 +14,6 @@ from ws_ppl.gripper import switches
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, SYNTHETIC, VIEWS, Episode
 from ws_rollouts.task import Task
 
-PHASES = 4  # looks at each real frame, each from another place within half a cell
 PAD = CELL + CELL // 2  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
 REAL_POOLS = ("demo", "online")
 SYNTHETIC_POOLS = ("positive", "negative")
@@ -60,7 +59,7 @@ class Replay:
 
     pools: tuple[str, ...] = REAL_POOLS
     real = True
-    phases = PHASES
+    phases = 4  # looks at each frame, each from another place within half a cell
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
         self._task, self._seed = task, seed

@@ -181,7 +181,9 @@ def test_the_summary_says_what_the_world_model_reached(settings):
 
 
 def test_the_mode_reaches_learner_and_world_model(tmp_path):
-    assert not by_name(make_settings({"mode": "hil_serl"}))["world_model"].parameters["active"]
+    idle = by_name(make_settings({"mode": "hil_serl"}))["world_model"].parameters
+    assert not idle["active"]
+    assert not [name for name in idle if "." in name], "off, it knows no options of its parts, and refuses them"
     given = make_settings({"mode": "fidelity_paced", "run_dir": str(tmp_path), "seed": 4})
     wanted = {"active": True, "worker.paced": True, "run_dir": str(tmp_path), "seed": 4, "task": "pushing"}
     assert wanted.items() <= by_name(given)["world_model"].parameters.items()

@@ -139,10 +139,9 @@ def _learning(settings: Settings) -> list[Process]:
     learner = {**common, **folder, "mode": settings.mode, "seed": settings.seed,
                "learner.demonstrations": settings.demonstrations}
     mode = MODES[settings.mode]
-    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed,
-                   "worker.demonstrations": settings.demonstrations}
-    if mode.imagines:
-        world_model |= {"worker.paced": mode.paced}
+    world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed}
+    if mode.imagines:  # else it knows no options of a worker, and would refuse them
+        world_model |= {"worker.demonstrations": settings.demonstrations, "worker.paced": mode.paced}
         world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}
         if settings.robot == "a1x":
             world_model["dynamics.lead"] = REAL_ARM["max_lead"]

@@ -142,6 +142,11 @@ class Graph:
         path = self.folder / "logs" / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def complaints(self) -> list[str]:
+        """Errors that any node has logged."""
+        lines = [line for name in NODES for line in self.log(name).splitlines()]
+        return [line for line in lines if "[ERROR]" in line or "Traceback" in line]
+
     def said(self, name: str, text: str, after: float) -> float | None:
         """When a node first logged a line with `text` after a moment (time.time()); None while it has not."""
         for line in self.log(name).splitlines():

@@ -20,6 +20,7 @@ SUMMARY = {
     "intervention_rate", "control_period_p50_ms", "control_period_p99_ms", "image_to_command_p50_ms",
     "image_to_command_p99_ms", "weight_lag_s", "updates_per_s", "peak_rss_mib",
 }  # fmt: skip
+HIL_SERL = "mode:=hil_serl"  # the other tests of the whole graph run the default mode
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(folder, make_graph):
     """A run that recorded two episodes and was ended by Ctrl-C: what it was, and what was seen of its end."""
-    graph = make_graph(folder=folder)
+    graph = make_graph(HIL_SERL, folder=folder)
     probe = Probe(graph)
     try:
         probe.running_episode(60.0)
@@ -51,7 +52,7 @@ def first(folder, make_graph):
 @pytest.fixture(scope="module")
 def second(first, make_graph):
     """The same folder run again until its minutes are over; the probe, after the first step of the policy."""
-    graph = make_graph("--minutes", "0.8", "evaluation_episodes:=1", folder=first[0].folder)
+    graph = make_graph("--minutes", "0.8", HIL_SERL, "evaluation_episodes:=1", folder=first[0].folder)
     probe = Probe(graph)
     yield probe
     probe.close()
@@ -69,6 +70,10 @@ def test_interrupt_ends_all_processes_and_frees_their_memory(first):
     assert memory == set()
 
 
+def test_no_node_complains_where_nothing_is_imagined(first):
+    assert first[0].complaints() == []
+
+
 def test_interrupt_leaves_whole_bags_and_a_checkpoint_of_them(first, folder):
     graph, *_ = first
     assert not list((folder / "bags" / ".open").glob("*"))
@@ -82,7 +87,7 @@ def test_interrupt_leaves_whole_bags_and_a_checkpoint_of_them(first, folder):
 def test_the_summary_says_what_the_run_was(first, folder):
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary) >= SUMMARY
-    assert (summary["task"], summary["mode"], summary["seed"], summary["demos"]) == ("pushing", "worldsample", 0, 2)
+    assert (summary["task"], summary["mode"], summary["seed"], summary["demos"]) == ("pushing", "hil_serl", 0, 2)
     assert summary["success_rate"] is None, "nobody evaluated"
     assert summary["episodes"] >= 2 and summary["env_steps"] > 0 and summary["learner_steps"] > 5
     assert 0 < summary["wall_minutes"] < 3 and summary["peak_rss_mib"] > 500

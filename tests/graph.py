@@ -19,6 +19,7 @@ from ws_rollouts.testing import make_episode
 
 NODES = ("twin", "driver", "policy", "operator", "recorder", "learner", "world_model", "monitor")
 END_LIMIT = 10.0  # s from Ctrl-C to the end of everything
+LEFT_LIMIT = 40.0  # s for what learner or world model do: they get only what the others leave of the CPU
 
 # A run in small: the shipped networks, but few demonstrations, small batches, and a learner that leaves time to others.
 SMALL = {

@@ -110,9 +110,9 @@ class Probe:
 
         return self.wait_for(step, seconds, "an episode that runs")
 
-    def finish_episode(self, seconds: float = 40.0) -> Rollout:
+    def finish_episode(self, seconds: float = 40.0, steps: int = 3) -> Rollout:
         """End the running episode, if it does not by itself, and wait until it is announced as a bag."""
-        name = self.running_episode(seconds)
+        name = self.running_episode(seconds, steps=steps)
         self.call("policy/failure")
         return self.wait_for(lambda: next((m.content for m in self.rollouts.update()
                                            if m.content.episode_id == name), None), 15.0, f"the bag of {name}")

@@ -5,7 +5,7 @@ import time
 
 import psutil
 import pytest
-from graph import END_LIMIT, Graph, free_domain, seed_demonstrations, wait_for
+from graph import END_LIMIT, LEFT_LIMIT, Graph, free_domain, seed_demonstrations, wait_for
 from probe import Probe
 
 from ws_ppl import checkpoint
@@ -13,7 +13,7 @@ from ws_rollouts.bag import read_episode
 from ws_rollouts.catalog import finished
 from ws_rollouts.episode import DEMONSTRATION
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 SUMMARY = {
     "task", "mode", "seed", "commit", "machine", "profile", "wall_minutes", "cpu_minutes", "env_steps",
     "learner_steps", "episodes", "demos", "success_rate", "success_ci", "eval_episodes", "bc_success_rate",
@@ -39,8 +39,8 @@ def first(folder, make_graph):
         probe.running_episode(60.0)
         for _ in range(2):
             probe.finish_episode()
-        probe.wait_for(lambda: probe.learner.last.episodes == 4 and probe.learner.last.weights_version > 1, 20.0,
-                       "the learner to have taken both")
+        probe.wait_for(lambda: probe.learner.last.episodes == 4 and probe.learner.last.weights_version > 1,
+                       LEFT_LIMIT, "the learner to have taken both")
         probe.running_episode()
     finally:
         probe.close()
@@ -52,7 +52,7 @@ def first(folder, make_graph):
 @pytest.fixture(scope="module")
 def second(first, make_graph):
     """The same folder run again until its minutes are over; the probe, after the first step of the policy."""
-    graph = make_graph("--minutes", "0.8", HIL_SERL, "evaluation_episodes:=1", folder=first[0].folder)
+    graph = make_graph("--minutes", "1.4", HIL_SERL, "evaluation_episodes:=1", folder=first[0].folder)
     probe = Probe(graph)
     yield probe
     probe.close()
@@ -103,9 +103,11 @@ def test_the_same_folder_goes_on_where_it_was(second, folder):
     second.wait_for(lambda: len(bags(folder)) - 2 >= told.episodes, 15.0, "the bags of all episodes it tells of")
     rollouts += [s for name, s in bags(folder).items() if name not in known][: told.episodes - len(rollouts)]
     assert (told.episodes, told.env_steps) == (len(rollouts), sum(s.steps for s in rollouts))
-    learner = second.wait_for(second.learner.update, 30.0, "the learner")[0].content  # silent until it has resumed
+    learner = second.wait_for(second.learner.update, LEFT_LIMIT,
+                              "the learner, which is silent until it has resumed")[0].content
     assert learner.learner_step >= step and learner.demonstrations == 2
-    second.wait_for(lambda: second.learner.last.episodes == len(bags(folder)), 15.0, "the learner to have each bag")
+    second.wait_for(lambda: second.learner.last.episodes == len(bags(folder)), LEFT_LIMIT,
+                    "the learner to have each bag")
     version = checkpoint.read(folder / "checkpoints")[1]["version"]
     name = second.running_episode(40.0)
     assert name not in known
@@ -115,13 +117,13 @@ def test_the_same_folder_goes_on_where_it_was(second, folder):
 
 def test_a_run_ends_with_its_minutes_and_an_evaluation(second, folder):
     graph = second.graph
-    wait_for(lambda: graph.runner.poll() is not None, 60.0 + END_LIMIT, "the end of the minutes", graph.describe)
+    wait_for(lambda: graph.runner.poll() is not None, 90.0 + END_LIMIT, "the end of the minutes", graph.describe)
     assert graph.runner.returncode == 0
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["eval_episodes"] == 1 and summary["success_rate"] in (0.0, 1.0), graph.describe()
     low, high = summary["success_ci"]
     assert 0.0 <= low < high <= 1.0
-    assert 0.7 < summary["wall_minutes"] < 3, "of both sessions"
+    assert 1.2 < summary["wall_minutes"] < 4, "of both sessions"
     assert graph.leftovers() == []
 
 

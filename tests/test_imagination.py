@@ -8,6 +8,7 @@ import pytest
 import rclpy
 
 from ws_interfaces.msg import LearnerStatus, WorldModelStatus
+from ws_node.conversions import from_time
 from ws_node.testing import end_node, free_domain, start_node, wait_for
 from ws_rollouts.bag import write_episode
 from ws_rollouts.episode import STATE
@@ -31,6 +32,11 @@ LEARNER = {
     "learner.training_starts": 10, "learner.updates_per_step": 100.0, "network.channels": 8, "network.features": 16,
     "network.hidden": 32, "schedule.warm_up_steps": 0, "schedule.warm_up_episodes": 0, "schedule.ramp_steps": 20,
 }
+
+
+def sent(message):
+    """When, in s of time.time()."""
+    return 1e-9 * from_time(message.header.stamp)
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def wait():
     heard = {"learner": [], "world_model": []}
     for name, kind in (("learner", LearnerStatus), ("world_model", WorldModelStatus)):
         keep = heard[name]
-        node.create_subscription(kind, f"{name}/status", lambda m, keep=keep: keep.append((time.time(), m)), 10)
+        node.create_subscription(kind, f"{name}/status", lambda m, keep=keep: keep.append((sent(m), m)), 10)
 
     def wait(name, condition, what, seconds=60.0):
         def look():

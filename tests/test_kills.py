@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from graph import NODES, seed_demonstrations
+from graph import LEFT_LIMIT, NODES, seed_demonstrations
 from probe import BEST_EFFORT
 from sensor_msgs.msg import JointState
 
@@ -18,9 +18,8 @@ from ws_rollouts.episode import DEMONSTRATION
 
 pytestmark = pytest.mark.timeout(180)
 HOLD_LIMIT = 0.25  # s from the death of the driver or the policy until the arm is told to hold
-BACK_LIMIT = 10.0  # s until the process is back
-LEFT_LIMIT = 40.0  # s of those that get only what the others leave of the CPU: how much that is, is the machine's
-BACKGROUND = ("learner", "world_model")
+START_LIMIT = 5.0  # s until there is a new process; when it works again is the machine's
+LOGGED = 0.5  # s, by how much later than a node says a line the runner may read it
 OLD = 1.0  # s; the driver refuses feedback after 0.25 s of its own clock, a busy machine delays both ends; back in 2 s
 STILL = 0.002  # rad, what a joint that holds may still creep
 BRAKING = 0.5  # s from there until the target stands still; the arm follows as its own tracker lets it
@@ -69,9 +68,8 @@ def kill(graph, probe, diagnostics, record_property):
         process = graph.node(name)
         moment = time.time()
         process.kill()
-        limit = LEFT_LIMIT if name in BACKGROUND else BACK_LIMIT
-        back = probe.wait_for(lambda: signs(name, moment), limit, f"{name} to be back")[0]
-        assert graph.node(name).pid != process.pid
+        back = probe.wait_for(lambda: signs(name, moment), LEFT_LIMIT, f"{name} to be back")[0]
+        assert graph.node(name).pid != process.pid and graph.node(name).create_time() - moment < START_LIMIT
         assert "was ended by SIGKILL; starts again" in graph.log(name)
         record_property("back_s", round(back - moment, 2))
         print(f"{name} was back after {back - moment:.2f} s")
@@ -88,7 +86,7 @@ def nothing_lost(probe, graph):
     probe.finish_episode(60.0)
     step = probe.learner.last.learner_step
     probe.finish_episode(60.0)
-    probe.wait_for(lambda: probe.learner.last.learner_step > step, 20.0, "learning to go on")
+    probe.wait_for(lambda: probe.learner.last.learner_step > step, LEFT_LIMIT, "learning to go on")
     summaries, errors = finished(graph.folder / "bags")
     assert not errors and before <= {s.episode_id for s in summaries}
 
@@ -124,9 +122,9 @@ def test_driver(probe, graph, kill, targets, feedback, nothing_lost):
     probe.wait_for(lambda: feedback.update() and targets.update(), 5.0, "the arm's topics")
     moment, _ = kill("driver")
     enabled = probe.wait_for(lambda: graph.said("driver", "enable: active", moment), 20.0, "the new driver enabled")
-    assert not between(targets.update(), moment + 0.01, enabled - 0.05), "a new driver moves nothing"
-    assert furthest(between(feedback.update(), moment + HOLD_LIMIT + FOLLOWING, enabled - 0.05)) < STILL
-    modes = {m.content.mode for m in between(probe.servo.update(), moment + 0.01, enabled - 0.05)}
+    assert not between(targets.update(), moment + 0.01, enabled - LOGGED), "a new driver moves nothing"
+    assert furthest(between(feedback.update(), moment + HOLD_LIMIT + FOLLOWING, enabled - LOGGED)) < STILL
+    modes = {m.content.mode for m in between(probe.servo.update(), moment + 0.01, enabled - LOGGED)}
     assert modes <= {ServoState.MODE_LOCKED}
     end = next(m.content for m in probe.steps.since(moment) if m.content.episode_id == name and m.content.truncated)
     assert not end.terminated
@@ -142,7 +140,7 @@ def test_twin(probe, graph, kill, targets, feedback, nothing_lost):
         assert age < OLD, f"a target that rests on feedback of {age:.2f} s ago"
     reset = probe.wait_for(lambda: graph.said("driver", "reset: resetting", moment), 20.0, "the next reset")
     for topic in (targets, feedback):
-        waiting = between(topic.update(), moment + 0.5, reset - 0.05)
+        waiting = between(topic.update(), moment + 0.5, reset - LOGGED)
         assert not waiting or furthest(waiting) < STILL, "the arm stays where it is found until it is reset"
     probe.running_episode(60.0, after=time.time())
 
@@ -164,7 +162,7 @@ def test_learner(probe, kill, graph, nothing_lost):
     moment, _ = kill("learner")
     known = {m.content.session for m in probe.reports.update() if m.sent < moment}
     session = probe.wait_for(lambda: next((m for m in probe.reports.since(moment) if m.content.session not in known),
-                                          None), 15.0, "new weights")
+                                          None), LEFT_LIMIT, "new weights")
     steps = between(probe.steps.update(), moment, session.sent)
     assert steps and all(m.content.weights_version >= version for m in steps), "the last good weights act on"
     after = probe.wait_for(lambda: probe.learner.since(moment), LEFT_LIMIT, "its status: all is read")[0].content
@@ -185,13 +183,13 @@ def test_those_that_control_does_not_need(probe, kill, name):
 def test_policy(probe, graph, kill, targets, feedback, nothing_lost, record_property):
     name = probe.running_episode(steps=5)
     moment, back = kill("policy")
-    back = min(back, graph.said("driver", "reset: resetting", moment) or back) - 0.1  # it asks before it reports
-    states = [m for m in between(probe.servo.update(), moment, back) if m.content.mode != ServoState.MODE_ACTIVE]
-    held = states[0].sent - moment
+    back = min(back, graph.said("driver", "reset: resetting", moment) or back) - LOGGED  # it asks before it reports
+    states = between(probe.servo.update(), moment, back)
+    held = next(m.sent for m in states if m.content.mode != ServoState.MODE_ACTIVE) - moment
     record_property("held_s", round(held, 3))
     print(f"held after {held:.3f} s")
-    assert held < HOLD_LIMIT
-    assert {m.content.mode for m in states} == {ServoState.MODE_HOLD}
+    later = between(states, moment + HOLD_LIMIT, back)  # a late tick holds at once
+    assert {m.content.mode for m in later} == {ServoState.MODE_HOLD}
     assert furthest(between(targets.update(), moment + held + BRAKING, back)) < STILL
     assert furthest(between(feedback.update(), moment + held + BRAKING + FOLLOWING, back)) < STILL
     servo = between(probe.servo.update(), moment, back)
@@ -219,18 +217,21 @@ def readable(folder):
 
 def test_the_books_agree_at_the_end(probe, graph):
     probe.finish_episode(60.0)
+    assert probe.call("a1x/driver/hold").success, "so that no other begins"
+    probe.wait_for(lambda: "refused: hold" in probe.status.last.waiting_for, 30.0, "no further episode")
 
     def rollouts():
         return [s for s in finished(graph.folder / "bags")[0] if s.steps and s.source != DEMONSTRATION]
 
-    probe.wait_for(lambda: probe.status.last.episodes == len(rollouts()), 10.0, "every rollout to be counted once")
-    probe.wait_for(lambda: probe.learner.last.episodes == len(readable(graph.folder)), 10.0, "all bags to be taken")
+    probe.wait_for(lambda: probe.status.last.episodes == len(rollouts()), LEFT_LIMIT,
+                   "every rollout to be counted once")
+    probe.wait_for(lambda: probe.learner.last.episodes == len(readable(graph.folder)), LEFT_LIMIT,
+                   "all bags to be taken")
     assert probe.status.last.demonstrations == probe.learner.last.demonstrations == 3
     assert all("starts again" in graph.log(name) for name in NODES)
     announced = [m.content.episode_id for m in probe.rollouts.update()]
     graph.interrupt()
     on_disk = readable(graph.folder)
     known = checkpoint.read(graph.folder / "checkpoints")[1]["episodes"]
-    assert len(known) == len(set(known)) and set(known) <= set(on_disk)
-    assert len(on_disk) - len(known) <= 1, "at most the episode that ran at the end is left for the next start"
+    assert sorted(known) == sorted(on_disk)
     assert len(announced) == len(set(announced))

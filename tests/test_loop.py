@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from graph import NODES
+from graph import LEFT_LIMIT, NODES
 from probe import LATCHED
 
 from ws_interfaces.msg import PolicyWeights, ServoState
@@ -40,6 +40,7 @@ def held(probe):
     waiting = probe.wait_for(lambda: next((m.content.waiting_for for m in probe.status.update()
                                            if "refused: hold" in m.content.waiting_for), None), 30.0, "a try refused")
     started = waiting, probe.steps.last, probe.servo.last.mode
+    probe.wait_for(lambda: probe.learner.last, LEFT_LIMIT, "the learner, before there is anything to learn from")
     assert probe.call("a1x/driver/enable").success
     return started
 
@@ -103,7 +104,7 @@ def test_the_arm_does_what_the_demonstration_says(learnt):
 
 
 def test_the_learner_goes_online_and_reports_numbers(learnt):
-    learnt.wait_for(lambda: learnt.learner.last.state == "online", 20.0, "the learner online")
+    learnt.wait_for(lambda: learnt.learner.last.state == "online", LEFT_LIMIT, "the learner online")
     status = learnt.learner.last
     states = list(dict.fromkeys(m.content.state for m in learnt.learner.update()))
     assert states in (["waiting", "offline", "online"], ["waiting", "online"]), "offline may last less than a second"
@@ -134,13 +135,13 @@ def test_weights_on_the_wire_are_safetensors_with_their_hash(learnt):
 
 def test_rollouts_of_the_policy_are_recorded_and_learning_goes_on(learnt):
     before = learnt.learner.last
-    rollout = learnt.finish_episode()
+    rollout = learnt.finish_episode(steps=6)  # worth at least one update
     episode = read_episode(rollout.uri, TASK)
     assert (len(episode), episode.outcome) == (rollout.steps, rollout.outcome)
     assert episode.interventions == rollout.interventions
     assert episode.weights_version[0] > 0
-    learnt.wait_for(lambda: learnt.learner.last.episodes > before.episodes, 10.0, "the learner to take the episode")
-    learnt.wait_for(lambda: learnt.learner.last.learner_step > before.learner_step, 10.0, "more updates")
+    learnt.wait_for(lambda: learnt.learner.last.episodes > before.episodes, LEFT_LIMIT, "it to be taken")
+    learnt.wait_for(lambda: learnt.learner.last.learner_step > before.learner_step, LEFT_LIMIT, "more updates")
     learnt.running_episode(30.0, after=time.time())
 
 

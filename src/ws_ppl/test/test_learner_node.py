@@ -13,6 +13,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from ws_interfaces.msg import LearnerStatus  # noqa: E402
+from ws_node.conversions import from_time  # noqa: E402
 from ws_node.testing import domain_environment, end_node, free_domain, refusal, start_node, wait_for  # noqa: E402
 from ws_rollouts.bag import write_episode  # noqa: E402
 from ws_rollouts.episode import SYNTHETIC  # noqa: E402
@@ -37,6 +38,11 @@ def synthetic(number, success, version=1):
     return episode
 
 
+def sent(message):
+    """When, in s of time.time()."""
+    return 1e-9 * from_time(message.header.stamp)
+
+
 @pytest.fixture
 def folder(tmp_path):
     write_episode(tmp_path / "bags", make_episode(20, episode_id="pushing_demo", demonstration=True))
@@ -58,7 +64,7 @@ def heard():
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
     statuses = []
-    node.create_subscription(LearnerStatus, "learner/status", lambda m: statuses.append((time.time(), m)), 10)
+    node.create_subscription(LearnerStatus, "learner/status", lambda m: statuses.append((sent(m), m)), 10)
 
     def wait(condition, what, seconds=40.0):
         def look():

@@ -1,6 +1,9 @@
 """How a run ends and how it goes on: Ctrl-C at any time, the same folder again, the end of its minutes, kill -9."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import psutil
@@ -139,6 +142,29 @@ def test_no_process_outlives_a_killed_runner_and_the_next_run_starts(second, mak
     wait_for(again.all_up, 20.0, "all processes of the next run", again.describe)
     again.interrupt()
     assert not {path for path in memory if path.exists()}, "the next run tidies up"
+
+
+INTERRUPTED = """
+import os, signal, sys
+from ws_bringup import session
+from ws_bringup.cli import main
+
+make = session.make_graph
+
+def interrupted(settings):
+    os.kill(os.getpid(), signal.SIGINT)
+    return make(settings)
+
+session.make_graph = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_interrupt_before_anything_has_started(tmp_path):
+    words = [sys.executable, "-c", INTERRUPTED, "run", "--headless", f"run_dir:={tmp_path / 'run'}"]
+    run = subprocess.run(words, env={**os.environ, "ROS_DOMAIN_ID": str(free_domain())}, timeout=30,
+                         capture_output=True, text=True)
+    assert run.returncode == 0 and "SIGINT: ending" in run.stdout, run
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.5, 4.0])

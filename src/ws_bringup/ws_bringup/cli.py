@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, rest: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it at once until the session takes it: nothing has started yet
     from ws_bringup import session
 
     texts = {name: value for name in FLAGS if (value := getattr(arguments, name)) is not None}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ws_bringup import runner, shared_memory
@@ -81,17 +82,18 @@ class _Session:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._stop = asyncio.Event()
+        self._say: Callable[[str], None] = print
         self._ends_at = time.monotonic() + 60 * settings.minutes
 
     async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # first: what comes before may be lost
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         settings = self._settings
         graph, evaluation = make_graph(settings), evaluations(settings)
         with View(settings.name, settings.minutes, settings.headless) as view:
             logs = runner.Logs(settings.folder / "logs", ["run", *(p.name for p in graph + evaluation)])
             self._say = lambda text: logs.line("run", text)
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
             refresh = asyncio.ensure_future(self._refresh(view))
             try:
                 code = await self._graph(runner.supervise(graph, settings, logs), logs)

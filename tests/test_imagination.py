@@ -34,11 +34,6 @@ LEARNER = {
 }
 
 
-def sent(message):
-    """When, in s of time.time()."""
-    return 1e-9 * from_time(message.header.stamp)
-
-
 @pytest.fixture
 def folder(tmp_path):
     """A run folder with demonstrations and two rollouts along a straight line."""
@@ -64,7 +59,8 @@ def wait():
     heard = {"learner": [], "world_model": []}
     for name, kind in (("learner", LearnerStatus), ("world_model", WorldModelStatus)):
         keep = heard[name]
-        node.create_subscription(kind, f"{name}/status", lambda m, keep=keep: keep.append((sent(m), m)), 10)
+        node.create_subscription(kind, f"{name}/status",
+                                 lambda m, keep=keep: keep.append((1e-9 * from_time(m.header.stamp), m)), 10)
 
     def wait(name, condition, what, seconds=60.0):
         def look():

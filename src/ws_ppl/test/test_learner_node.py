@@ -38,11 +38,6 @@ def synthetic(number, success, version=1):
     return episode
 
 
-def sent(message):
-    """When, in s of time.time()."""
-    return 1e-9 * from_time(message.header.stamp)
-
-
 @pytest.fixture
 def folder(tmp_path):
     write_episode(tmp_path / "bags", make_episode(20, episode_id="pushing_demo", demonstration=True))
@@ -64,7 +59,8 @@ def heard():
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
     statuses = []
-    node.create_subscription(LearnerStatus, "learner/status", lambda m: statuses.append((sent(m), m)), 10)
+    node.create_subscription(LearnerStatus, "learner/status",
+                             lambda m: statuses.append((1e-9 * from_time(m.header.stamp), m)), 10)
 
     def wait(condition, what, seconds=40.0):
         def look():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ws_bringup import cli, trial
+from ws_bringup.curves import COSTS, middle, points
 from ws_bringup.experiment import cell_values, read_spec, steps_to, table, write_results
 from ws_bringup.guidance import guidance
 from ws_bringup.learned import Learned
@@ -84,7 +85,17 @@ def test_cells_that_are_done_are_not_done_again(spec, tmp_path, capsys):
     assert cli.main(["experiment", str(spec), "--output", str(tmp_path)]) == 0
     assert "wide" in capsys.readouterr().out
     assert "| wide | 2 | 0.95 0.95 |" in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    for cost in COSTS:
+        assert (tmp_path / f"curves_{cost}.png").stat().st_size > 10_000
+
+
+def test_a_curve_leaves_out_what_was_not_measured_and_the_mean_ends_with_the_shortest_run():
+    runs = [[{"real_steps": 100 * k, "rho": None if k == 0 else 0.1 * k + seed} for k in range(4 - seed)]
+            for seed in (0, 1)]
+    lines = [points(run, "real_steps", "rho") for run in runs]
+    assert [len(line) for line in lines] == [3, 2]
+    np.testing.assert_allclose(middle(lines), [[100.0, 0.6], [200.0, 0.7]])
+    assert points(runs[0], "real_steps", "q_real").shape == (0, 2), "a mode without imagination has no such value"
 
 
 def test_steps_to_the_target_and_their_median():

@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ws_bringup.curves import draw_curves
 from ws_bringup.machine import describe_commit, describe_machine
 from ws_node.cpu import tune_for_torch
-
-CURVES = (("success_rate", "success"), ("intervention_rate", "interventions"), ("rho", "rho"), ("entropy_mean", "H"),
-          ("positive_share", "f*"), ("q_bias", "Q minus Monte-Carlo return"))
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def table(rows: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
 
 
 def write_results(folder: Path, target: float) -> list[dict[str, Any]]:
-    """table.csv, table.md and curves.png from the rows; returns the table."""
+    """table.csv, table.md and the curves from the rows; returns the table."""
     rows = read_rows(folder)
     lines = table(rows, target)
     if not lines:
@@ -116,28 +114,8 @@ def write_results(folder: Path, target: float) -> list[dict[str, Any]]:
     known = {(row["commit"], row["machine"]) for row in rows}
     text += ["", *(f"Commit {commit}, {machine}." for commit, machine in sorted(known))]
     (folder / "table.md").write_text("\n".join(text) + "\n")
-    _draw(rows, folder / "curves.png")
+    draw_curves(rows, folder)
     return lines
-
-
-def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), constrained_layout=True)
-    for axis, (key, title) in zip(axes.flat, CURVES, strict=True):
-        for colour, name in enumerate(dict.fromkeys(row["cell"] for row in rows)):
-            for number, seed in enumerate(sorted({row["seed"] for row in rows if row["cell"] == name})):
-                run = [r for r in rows if (r["cell"], r["seed"]) == (name, seed) and r.get(key) is not None]
-                axis.plot([r["real_steps"] for r in run], [r[key] for r in run], color=f"C{colour}", alpha=0.7,
-                          label=name if not number else None)
-        axis.set(title=title, xlabel="real steps")
-        axis.grid(alpha=0.3)
-    axes.flat[0].legend()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -28,15 +28,16 @@ def middle(runs: list[np.ndarray]) -> np.ndarray:
     return np.mean([run[:shortest] for run in runs], axis=0)
 
 
-def draw_curves(rows: Run, folder: Path) -> list[Path]:
-    """curves_<cost>.png for each kind of cost; returns their paths."""
+def draw_curves(rows: Run, folder: Path) -> None:
+    """curves_<cost>.png for each kind of cost."""
     cells: dict[str, dict[int, Run]] = {}
     for row in rows:
         cells.setdefault(row["cell"], {}).setdefault(row["seed"], []).append(row)
-    return [_draw(cells, cost, folder / f"curves_{cost}.png") for cost in COSTS]
+    for cost in COSTS:
+        _draw(cells, cost, folder / f"curves_{cost}.png")
 
 
-def _draw(cells: dict[str, dict[int, Run]], cost: str, path: Path) -> Path:
+def _draw(cells: dict[str, dict[int, Run]], cost: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -54,4 +55,3 @@ def _draw(cells: dict[str, dict[int, Run]], cost: str, path: Path) -> Path:
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
-    return path

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ws_rollouts.rgbd import RgbdStream
+
 VIEWS = ("side", "wrist")
 POLICY, HUMAN, DEMONSTRATION, SYNTHETIC = 0, 1, 2, 3  # as Step.SOURCE_*
 SOURCE_NAMES = ("policy", "human", "demonstration", "synthetic")
@@ -32,6 +34,7 @@ class Episode:
     Shapes: frames[view] (T+1, S, S, 3) uint8 RGB; state (T+1, 13) float32; action (T+1, A) float32, last row zeros;
     executed (T+1, A-1) float32; reward (T+1,) float32; source (T+1,) uint8; stamp (T+1,) int64 ns;
     weights_version (T+1,) uint32; exposed[view] (T+1,) int64 ns, when the frames were taken (`stamp` where not given).
+    rgbd[view]: what its depth camera saw, at a lower rate; empty where depth was not recorded, or not asked for.
     """
 
     episode_id: str
@@ -48,6 +51,7 @@ class Episode:
     truncated: bool
     notes: dict[str, str] = field(default_factory=dict)
     exposed: dict[str, np.ndarray] = field(default_factory=dict)
+    rgbd: dict[str, RgbdStream] = field(default_factory=dict)
 
     def __post_init__(self):
         for view in VIEWS:

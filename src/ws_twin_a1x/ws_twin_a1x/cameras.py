@@ -87,6 +87,23 @@ class Cameras:
     def render(self, data: mujoco.MjData, view: str) -> np.ndarray:
         """Picture of `view` ("side" or "wrist"), or its crop: (240, 424, 3) or (height, width, 3) uint8 RGB."""
         x, y, width, height = self._crops[view]
+        self._draw(data, view)
+        picture = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(picture, None, mujoco.MjrRect(0, 0, width, height), self._context)
+        return np.ascontiguousarray(picture[::-1])
+
+    def render_rgbd(self, data: mujoco.MjData, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `render`, and the distance along the optical axis of what each pixel shows: (height, width) float32 m."""
+        _, _, width, height = self._crops[view]
+        self._draw(data, view)
+        picture, depth = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
+        mujoco.mjr_readPixels(picture, depth, mujoco.MjrRect(0, 0, width, height), self._context)
+        planes, extent = self._model.vis.map, self._model.stat.extent
+        near, far = planes.znear * extent, planes.zfar * extent
+        return np.ascontiguousarray(picture[::-1]), near / (1.0 - depth[::-1] * (1.0 - near / far))
+
+    def _draw(self, data: mujoco.MjData, view: str) -> None:
+        x, y, _, height = self._crops[view]
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(view).id
         if not self._shadows:  # which may come from outside
@@ -96,9 +113,6 @@ class Cameras:
         self._model.geom_group[:] = self._groups
         window = mujoco.MjrRect(-x, y + height - HEIGHT, WIDTH, HEIGHT)  # reaches over the buffer
         mujoco.mjr_render(window, self._scene, self._context)
-        picture = np.empty((height, width, 3), np.uint8)
-        mujoco.mjr_readPixels(picture, None, mujoco.MjrRect(0, 0, width, height), self._context)
-        return np.ascontiguousarray(picture[::-1])
 
     def close(self) -> None:
         """Free the GL context."""

@@ -196,9 +196,17 @@ class Twin:
 
     def render(self, view: str, cropped: bool = False) -> np.ndarray:
         """Picture of "side" or "wrist" now: (240, 424, 3) uint8 RGB, or the task's crop of it, which is quicker."""
+        return self._renderer(cropped).render(self.data, view)
+
+    def render_rgbd(self, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """The whole picture and its aligned depth: (240, 424, 3) uint8 RGB and (240, 424) uint16 mm."""
+        picture, depth = self._renderer(False).render_rgbd(self.data, view)
+        return picture, np.minimum(1000.0 * depth + 0.5, 65535.0).astype(np.uint16)
+
+    def _renderer(self, cropped: bool) -> Cameras:
         if cropped not in self._cameras:
             self._cameras[cropped] = Cameras(self.model, self.options.shadows, self._crops if cropped else None)
-        return self._cameras[cropped].render(self.data, view)
+        return self._cameras[cropped]
 
     def success(self) -> bool:
         """Whether the task is done, and has been for as long as it must."""

@@ -128,6 +128,23 @@ def test_camera_topics_are_those_of_realsense(twin, view):
         ReliabilityPolicy.RELIABLE)
 
 
+@pytest.mark.parametrize("view", ["side", "wrist"])
+def test_depth_is_that_of_a_color_frame(twin, view):
+    base, depth_base = f"/a1x/{view}_camera/color", f"/a1x/{view}_camera/aligned_depth_to_color"
+    stamps = {"color": set(), "info": set()}
+    key = lambda m: (m.header.stamp.sec, m.header.stamp.nanosec)  # noqa: E731
+    twin.node.create_subscription(Image, f"{base}/image_raw", lambda m: stamps["color"].add(key(m)), 20)
+    twin.node.create_subscription(CameraInfo, f"{depth_base}/camera_info", lambda m: stamps["info"].add(key(m)), 20)
+    twin.listen(Image, f"{depth_base}/image_raw")
+    twin.next(f"{depth_base}/image_raw")  # its color frame may have come before anybody listened
+    depth = twin.next(f"{depth_base}/image_raw")
+    assert (depth.width, depth.height, depth.step, depth.encoding) == (424, 240, 848, "16UC1")
+    assert depth.header.frame_id == f"{view}_camera_color_optical_frame" and not depth.is_bigendian
+    millimetres = np.frombuffer(depth.data, "<u2").reshape(240, 424)
+    assert millimetres[millimetres > 0].min() > 50 and millimetres.max() < 10_000
+    twin.until(lambda: key(depth) in stamps["color"] & stamps["info"])
+
+
 def test_jpeg_is_there_for_who_asks(twin):
     twin.listen(CompressedImage, SIDE + "/compressed")
     message = twin.next(SIDE + "/compressed")

@@ -13,6 +13,7 @@ import numpy as np
 from ws_rollouts.episode import VIEWS
 from ws_rollouts.task import Task
 from ws_twin_a1x.cameras import HEIGHT, WIDTH, Cameras, add_camera, camera_link
+from ws_twin_a1x.depth import measure
 from ws_twin_a1x.options import TwinOptions
 from ws_twin_a1x.randomiser import DRAWN, Randomiser
 from ws_twin_a1x.scenes import Pose, Scene, make_scene
@@ -43,6 +44,7 @@ class TwinState:
     target: np.ndarray
     speed: np.ndarray
     random: dict
+    seed: int
     ticks: int
     worlds: int
     done_ticks: int
@@ -94,7 +96,7 @@ class Twin:
         kp, kv = self.model.actuator_gainprm[:, 0], -self.model.actuator_biasprm[:, 2]
         self._lead = (kv + damping) / kp
         self._randomiser = Randomiser(self.model, self.options.domain_randomisation)
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rng = seed, np.random.default_rng(seed)
         self._ticks = self._done_ticks = 0  # those for which the task has been done without a break
         self._hold = round(task.success_hold / TICK)
         self._target = np.append(task.reset_joints, GRIPPER_OPEN * task.gripper_opening)
@@ -112,7 +114,7 @@ class Twin:
 
     def restart(self, seed: int) -> None:
         """Let the twin's own stream, its time and its worlds begin anew; the next reset is as after any `restart`."""
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rng = seed, np.random.default_rng(seed)
         self._ticks = self.worlds = 0
 
     def reset_world(self, seed: int | None = None) -> None:
@@ -167,7 +169,7 @@ class Twin:
             scene=copy.deepcopy(self._scene),
             tracker=self._tracker.snapshot(),
             target=self._target.copy(), speed=self._speed.copy(),
-            random=copy.deepcopy(self._rng.bit_generator.state),
+            random=copy.deepcopy(self._rng.bit_generator.state), seed=self._seed,
             ticks=self._ticks, worlds=self.worlds, done_ticks=self._done_ticks,
         )
 
@@ -179,7 +181,7 @@ class Twin:
         self._scene = copy.deepcopy(state.scene)
         self._tracker.restore(state.tracker)
         self._target, self._speed = state.target.copy(), state.speed.copy()
-        self._rng.bit_generator.state = state.random
+        self._rng.bit_generator.state, self._seed = state.random, state.seed
         self._ticks, self.worlds, self._done_ticks = state.ticks, state.worlds, state.done_ticks
 
     def arm_feedback(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -199,9 +201,13 @@ class Twin:
         return self._renderer(cropped).render(self.data, view)
 
     def render_rgbd(self, view: str) -> tuple[np.ndarray, np.ndarray]:
-        """The whole picture and its aligned depth: (240, 424, 3) uint8 RGB and (240, 424) uint16 mm."""
+        """The whole picture and its aligned depth: (240, 424, 3) uint8 RGB and (240, 424) uint16 mm, 0 not measured.
+
+        Noise depends on seed, world and time alone, so that who looks changes nothing for others.
+        """
         picture, depth = self._renderer(False).render_rgbd(self.data, view)
-        return picture, np.minimum(1000.0 * depth + 0.5, 65535.0).astype(np.uint16)
+        noise, moment = self.options.depth_noise, (self._seed, self.worlds, self._ticks, VIEWS.index(view))
+        return picture, measure(depth, noise, self.options.depth_holes, moment)
 
     def _renderer(self, cropped: bool) -> Cameras:
         if cropped not in self._cameras:

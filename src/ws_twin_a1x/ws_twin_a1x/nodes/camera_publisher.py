@@ -35,9 +35,12 @@ def make_publisher(node: Node, kind: type, topic: str, qos: QoSProfile) -> Publi
 
 
 class CameraPublisher:
-    """Publishes image_raw (rgb8), camera_info and, while someone listens, image_raw/compressed (JPEG)."""
+    """Publishes image_raw (rgb8), camera_info and, while someone listens, image_raw/compressed (JPEG).
 
-    def __init__(self, node: Node, view: str):
+    With `depth` also the depth aligned to it (16UC1, mm), as far as it is given.
+    """
+
+    def __init__(self, node: Node, view: str, depth: bool = False):
         base = f"{view}_camera/color"
         reliable = QoSProfile(depth=1)
         self._image = make_publisher(node, Image, f"{base}/image_raw", reliable)
@@ -49,10 +52,22 @@ class CameraPublisher:
         self._image_message.header.frame_id = frame_id
         self._jpeg_message = CompressedImage(format="rgb8; jpeg compressed bgr8")
         self._jpeg_message.header.frame_id = frame_id
-        self.frames = 0
+        self._depth = None
+        if depth:
+            base = f"{view}_camera/aligned_depth_to_color"
+            self._depth = make_publisher(node, Image, f"{base}/image_raw", reliable)
+            self._depth_info = make_publisher(node, CameraInfo, f"{base}/camera_info", QoSProfile(depth=10))
+            self._depth_message = Image(width=WIDTH, height=HEIGHT, step=2 * WIDTH, encoding="16UC1")
+            self._depth_message.header.frame_id = frame_id
+        self.frames = self.depth_frames = 0
 
-    def publish(self, picture: np.ndarray, stamp: Time) -> None:
-        """Publish one picture (240, 424, 3) uint8 RGB taken at `stamp`."""
+    @property
+    def wants_depth(self) -> bool:
+        """Whether someone listens to depth."""
+        return self._depth is not None and self._depth.get_subscription_count() > 0
+
+    def publish(self, picture: np.ndarray, stamp: Time, depth: np.ndarray | None = None) -> None:
+        """Publish one picture (240, 424, 3) uint8 RGB taken at `stamp`, and its depth (240, 424) uint16 mm."""
         self._info_message.header.stamp = stamp
         self._info.publish(self._info_message)
         if self._image.get_subscription_count():
@@ -65,3 +80,9 @@ class CameraPublisher:
             self._jpeg_message.data = byte_field(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1])
             self._jpeg.publish(self._jpeg_message)
         self.frames += 1
+        if depth is not None:
+            self._depth_info.publish(self._info_message)  # aligned: the lens and the stamp of color
+            self._depth_message.header.stamp = stamp
+            self._depth_message.data = byte_field(depth.astype("<u2", copy=False))
+            self._depth.publish(self._depth_message)
+            self.depth_frames += 1

@@ -44,6 +44,7 @@ class TwinNode(Node):
         self._task = self.options.task
         self._feedback_ticks = max(1, round(1.0 / (TICK * self.options.feedback_rate)))
         self._frame = -1  # of the cameras
+        self._depth_frames = max(1, round(self.options.camera_rate / (self.options.depth_rate or 1.0)))
         self._pending: list[str] = []  # views still to be rendered of this frame, one a tick
         self._paused = False
         self._counts = {"late_ticks": 0, "dropped_commands": 0, "commands": 0}
@@ -62,7 +63,7 @@ class TwinNode(Node):
         self._clock_out = None
         if self.options.publish_clock:
             self._clock_out = make_publisher(self, ClockMessage, "clock", QoSProfile(depth=10))
-        self._cameras = {view: CameraPublisher(self, view) for view in VIEWS}
+        self._cameras = {view: CameraPublisher(self, view, self.options.depth_rate > 0.0) for view in VIEWS}
         self._feedback_message = JointState(name=[*ARM_JOINTS, "gripper_joint"])
         self._gripper_message = JointState(name=["gripper_joint"])
         self.create_subscription(JointState, "motion_target/target_joint_state_arm", self._on_arm, COMMANDS)
@@ -114,7 +115,7 @@ class TwinNode(Node):
             self._frame, self._pending = frame, list(VIEWS)
         elif self._pending:  # one render a tick, so that no feedback waits for two
             view = self._pending.pop(0)
-            self._cameras[view].publish(self.twin.render(view), stamp)
+            self._publish_view(view, stamp)
 
     def _stamp(self) -> Time:
         if self._clock_out is None:
@@ -144,6 +145,14 @@ class TwinNode(Node):
         message.poses = [_pose(position, quat) for position, quat in poses.values()]
         self._state.publish(message)
 
+    def _publish_view(self, view: str, stamp: Time) -> None:
+        camera = self._cameras[view]
+        if self._frame % self._depth_frames == 0 and camera.wants_depth:
+            picture, depth = self.twin.render_rgbd(view)
+            camera.publish(picture, stamp, depth)
+        else:
+            camera.publish(self.twin.render(view), stamp)
+
     def _publish_camera_frames(self) -> None:
         """<view>_camera_link from the nominal mount; the lens and its optical frame as realsense2_camera has them."""
         stamp, transforms = self._stamp(), []
@@ -158,6 +167,7 @@ class TwinNode(Node):
 
     def _report(self) -> tuple[bytes, str, dict]:
         frames = {f"{view}_frames": camera.frames for view, camera in self._cameras.items()}
+        frames |= {f"{view}_depth_frames": camera.depth_frames for view, camera in self._cameras.items()}
         late, self._late_told = self._counts["late_ticks"] - self._late_told, self._counts["late_ticks"]
         level, text = (WARN, "slower than real time") if late else (OK, "paused" if self._paused else "running")
         return level, text, {**self._counts, **frames, "time": round(self.twin.time, 3), "worlds": self.twin.worlds}

@@ -11,7 +11,8 @@ from ws_policy.backbone import look
 from ws_policy.networks import NetworkOptions
 from ws_policy.weights import Packet, arrays, pack
 from ws_ppl.bias import value_bias
-from ws_ppl.replay import Batch, Replay, SyntheticReplay
+from ws_ppl.imitation import ImitationPacing
+from ws_ppl.replay import IMAGINED, Batch, ImitationReplay, Replay, SyntheticReplay
 from ws_ppl.sac import Sac, SacOptions
 from ws_ppl.schedule import Schedule, ScheduleOptions
 from ws_ppl.selection import Selection, SelectionOptions
@@ -34,6 +35,10 @@ class LearnerOptions:
     synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
     synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
     synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
+    imagined_capacity: int = option(8000, "observations that are kept of imagined successes to be imitated", low=500,
+                                    high=1_000_000)
+    imagined_share: float = option(0.5, "largest share of them in what is imitated", low=0.0, high=0.9)
+    imagined_rollouts: int = option(100, "rollouts won without help that halve this share", low=1, high=1_000_000)
     select_every: int = option(200, "updates between two looks at the values for selection", low=1, high=100_000)
     publish_every: int = option(50, "updates between two weights", low=1, high=100_000)
     checkpoint_every: int = option(500, "updates between two checkpoints", low=1, high=1_000_000)
@@ -59,6 +64,8 @@ class Learner:
         self.selection = Selection(selection)
         capacity = self.options.synthetic_capacity if self.schedule.options.kind != "off" else 1
         self.synthetic = SyntheticReplay(task, capacity, seed)
+        self.imagined = ImitationReplay(task, self.options.imagined_capacity, seed)
+        self.imitation = ImitationPacing(self.options.imagined_share, self.options.imagined_rollouts)
         self._trusted = False
         self.rho = 0.0  # of the last batch
         self.session = uuid.uuid4().hex
@@ -66,6 +73,7 @@ class Learner:
         self.version = 0
         self.env_steps = 0
         self.rollouts = 0
+        self.won = 0  # of them without help
         self.demonstrations = 0
         self.episodes: list[str] = []
         self._known: set[str] = set()
@@ -85,6 +93,7 @@ class Learner:
         else:
             self.env_steps += len(episode)
             self.rollouts += 1
+            self.won += episode.success and not episode.interventions
         return True
 
     def judge(self, episode: Episode) -> None:
@@ -112,6 +121,17 @@ class Learner:
         self.refused += not admitted
         self._known.add(episode.episode_id)
         return admitted
+
+    def add_imagined(self, episode: Episode) -> bool:
+        """Take an imagined success once, to imitate it; False when it was there already.
+
+        Raises ValueError when it is no success, or does not fit.
+        """
+        if episode.episode_id in self._known:
+            return False
+        self.imagined.add(episode)
+        self._known.add(episode.episode_id)
+        return True
 
     def _admits(self, episode: Episode) -> bool:
         if self.selection.options.kind != "paper_literal":
@@ -175,15 +195,22 @@ class Learner:
         learned = (self.learner_step - self.options.offline_steps) / self.options.updates_per_step
         return min(self.env_steps, learned) >= self.options.improvement_starts
 
+    @property
+    def imagined_share(self) -> float:
+        """Share of what is imitated that is imagined, now."""
+        return self.imitation.share(self.won) if self.imagined.episodes else 0.0
+
     def _batch(self, online: bool) -> Batch:
-        """Half of the real part from each pool, and as much imagined as schedule and selection allow."""
+        """Half of the real part from each pool, and as much imagined as schedule and selection allow.
+
+        Of the demonstrations' half, which is imitated, `imagined_share` is imagined.
+        """
         size, sac = self.options.batch_size, self.agent.options
         self.rho = self._rho() if online else 0.0
         imagined = int(self.rho * size)
         beside = self.schedule.options.use == "loss_weight"  # then the real part keeps its size
         real = size if beside else size - imagined
-        counts = {"demo": real - real // 2, "online": real // 2} if online else {"demo": real}
-        batch = self.replay.sample(counts, sac.n_step, sac.gamma)
+        batch = self._imitated_and_online(real, real // 2 if online else 0)
         if not imagined:
             return batch
         mix = self.selection.mix(self.synthetic.size("positive"), self.synthetic.size("negative"))
@@ -194,6 +221,22 @@ class Learner:
             batch.weight *= (real + imagined) / real
             more.weight *= self.rho * (real + imagined) / imagined
         return Batch.join([batch, more])
+
+    def _imitated_and_online(self, size: int, online: int) -> Batch:
+        """`size` transitions, `online` of them from rollouts, the others to be imitated.
+
+        The critics' loss of real transitions keeps its scale however many are imagined.
+        """
+        sac = self.agent.options
+        imagined = int(self.imagined_share * (size - online))
+        batch = self.replay.sample({"demo": size - online - imagined, "online": online}, sac.n_step, sac.gamma)
+        if not imagined:
+            return batch
+        more = self.imagined.sample({IMAGINED: imagined}, sac.n_step, sac.gamma)
+        more.weight[:] = sac.imagined_critic_weight
+        batch = Batch.join([batch, more])
+        batch.weight *= size / batch.weight.sum()
+        return batch
 
     def _rho(self) -> float:
         if sum(map(self.synthetic.size, self.synthetic.pools)) < self.options.synthetic_least:

@@ -11,19 +11,21 @@ import numpy as np
 
 from ws_policy.backbone import CELL, CHANNELS, MARGIN, extended, feature_maps
 from ws_ppl.gripper import switches
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, SYNTHETIC, VIEWS, Episode
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import Task
 
 PAD = CELL + CELL // 2  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
 REAL_POOLS = ("demo", "online")
 SYNTHETIC_POOLS = ("positive", "negative")
+IMAGINED = "imagined"  # the pool of imagined successes that are imitated
 
 
 @dataclass
 class Batch:
     """B transitions. maps, next_maps (B, S/8, S/8, 80) int8; state, next_state (B, 13); action (B, A);
 
-    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool;
+    returns (B,) n-step reward sums; discount (B,) gamma^n, or 0 after a terminal step; demo, real (B,) bool, whether it
+    is to be imitated, and whether it was not imagined;
     switches (B,) bool, whether the action closes an open gripper or opens a closed one; weight (B,) of the critics'
     losses; earned (B,) what the rest of its episode earned, gamma^k with k steps to the success after this one, 0 where
     that says nothing; switches_left (B,) switches from this step to the end.
@@ -58,7 +60,9 @@ class Replay:
     """
 
     pools: tuple[str, ...] = REAL_POOLS
+    imitated: tuple[str, ...] = ("demo",)  # pools whose actions are to be imitated
     real = True
+    lucky = False  # whether a success may be luck, so that it says nothing of the steps before it
     phases = 4  # looks at each frame, each from another place within half a cell
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
@@ -116,12 +120,16 @@ class Replay:
         self._state[slots], self._action[slots] = episode.state, episode.action
         switched = switches(episode, self._task)
         self._switches[slots], self._switches_left[slots] = switched, switched[::-1].cumsum()[::-1]
-        self._to_success[slots] = _steps_to_success(episode)
+        self._to_success[slots] = np.inf if self.lucky else _steps_to_success(episode)
         self._reward[slots], self._last[slots] = episode.reward, slots[-1]
         self._terminal[slots] = False
         self._terminal[slots[-1]] = episode.terminated
         self._next[slots[:-1]], self._next[slots[-1]] = slots[1:], slots[-1]
         return slots
+
+    def _check_room(self, episode: Episode) -> None:
+        if len(episode) + 1 > self.capacity:
+            raise ValueError(f"{episode.episode_id}: {len(episode)} steps are more than there is room for")
 
     def _make_room(self, needed: int) -> None:
         if not self._rollouts:
@@ -137,7 +145,7 @@ class Replay:
         """Uniform within each pool, `counts` transitions of each, n-step returns, randomly shifted frames."""
         picked = [self.rng.choice(self._starts[pool], count) for pool, count in counts.items() if count]
         start = np.concatenate(picked)
-        demo = np.concatenate([np.full(count, pool == "demo") for pool, count in counts.items() if count])
+        demo = np.concatenate([np.full(count, pool in self.imitated) for pool, count in counts.items() if count])
         end, returns, power = start, np.zeros(len(start), np.float32), np.ones(len(start), np.float32)
         for _ in range(n_step):
             more = end != self._last[start]
@@ -183,11 +191,10 @@ class Replay:
 def _steps_to_success(episode: Episode) -> np.ndarray:
     """(T+1,) float32: steps after this one until the episode succeeds; infinite where it does not.
 
-    Infinite also for what the policy did before a person came to its help: that success is the person's. And in an
-    imagined episode: with a perturbation at every later step, that success is luck.
+    Infinite also for what the policy did before a person came to its help: that success is the person's.
     """
     steps = np.full(len(episode) + 1, np.inf, np.float32)
-    if episode.success and episode.source[0] != SYNTHETIC:
+    if episode.success:
         steps[:-1] = np.arange(len(episode))[::-1]
         helped = max(np.flatnonzero(episode.source[:-1] == HUMAN), default=0)
         steps[(episode.source == POLICY) & (np.arange(len(steps)) < helped)] = np.inf
@@ -208,7 +215,9 @@ class SyntheticReplay(Replay):
     """
 
     pools = SYNTHETIC_POOLS
+    imitated = ()
     real = False
+    lucky = True  # with a perturbation at every later step
     phases = 1
 
     def __init__(self, task: Task, capacity: int, seed: int = 0):
@@ -220,8 +229,7 @@ class SyntheticReplay(Replay):
 
         The episode's notes name the world model's version. Raises ValueError, also for one that has no room at all.
         """
-        if len(episode) + 1 > self.capacity:
-            raise ValueError(f"{episode.episode_id}: {len(episode)} steps are more than there is room for")
+        self._check_room(episode)
         version, slots = int(episode.notes.get("world_model_version", 0)), self._store(episode)
         pool = "positive" if episode.success else "negative"
         self._starts[pool] = np.append(self._starts[pool], slots[:-1])
@@ -244,3 +252,31 @@ class SyntheticReplay(Replay):
     def _make_room(self, needed: int) -> None:
         longest = max(self.pools, key=self.size)
         self._evict(self._queues[longest].popleft().slots)
+
+
+class ImitationReplay(Replay):
+    """Imagined successes that are imitated as demonstrations are: whole episodes, the oldest make room."""
+
+    pools = (IMAGINED,)
+    imitated = (IMAGINED,)
+    real = False
+    phases = 2  # there are many, so fewer looks at each: 16 KB and 2 ms of CPU an observation
+
+    def __init__(self, task: Task, capacity: int, seed: int = 0):
+        super().__init__(task, capacity, seed)
+        self.taken = 0  # episodes that ever came
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that are there."""
+        return len(self._rollouts)
+
+    def add(self, episode: Episode) -> None:
+        """Store an episode. Raises ValueError when it is no success, of another size, or has no room at all."""
+        if not episode.success:
+            raise ValueError(f"{episode.episode_id}: a {episode.outcome}: only successes are imitated")
+        self._check_room(episode)
+        slots = self._store(episode)
+        self._starts[IMAGINED] = np.append(self._starts[IMAGINED], slots[:-1])
+        self._rollouts.append(slots)
+        self.taken += 1

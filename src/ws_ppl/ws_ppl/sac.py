@@ -33,6 +33,10 @@ class SacOptions:
     bc_weight: float = option(10.0, "* weight of imitating the guided half of the batch", low=0.0, high=1000.0)
     deviation_weight: float = option(0.01, "* weight within imitation of fitting the actor's deviation, so that it "
                                      "explores about as far as its teacher's hand wavers", low=0.0, high=10.0)
+    imagined_bc_weight: float = option(1.0, "weight of an imagined transition within imitation, beside a real one's 1",
+                                       low=0.0, high=100.0)
+    imagined_critic_weight: float = option(0.0, "weight of an imitated imagined transition in the critics' losses, "
+                                           "beside a real one's 1", low=0.0, high=1.0)
     conservative_weight: float = option(0.2, "* weight of holding the values of actions that nobody took below those "
                                         "of the ones that were taken", low=0.0, high=100.0)
     earned_bound: bool = option(True, "* a step's target is at least what the rest of its episode earned")
@@ -118,8 +122,7 @@ class Sac:
         """One gradient step of behaviour cloning alone: the BC-only baseline. Returns the loss."""
         with self._autocast():
             encoded = self.policy.encoder(torch.from_numpy(batch.maps), torch.from_numpy(batch.state))
-        data = {"action": torch.from_numpy(batch.action), "demo": torch.from_numpy(batch.demo)}
-        loss = self._bc_loss(encoded, data)
+        loss = self._bc_loss(encoded, _tensors(batch))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -170,9 +173,15 @@ class Sac:
         return (self.log_temperature.exp().detach() * log_prob - q).mean(), log_prob
 
     def _bc_loss(self, encoded: Tensor, data: dict) -> Tensor:
-        if not data["demo"].any():
-            return encoded.new_zeros(())
-        guided, action = encoded[data["demo"]], data["action"][data["demo"]]
+        """Mean over what is to be imitated, an imagined transition by its weight."""
+        parts = [(data["demo"] & data["real"], 1.0), (data["demo"] & ~data["real"], self.options.imagined_bc_weight)]
+        parts = [(rows, weight * int(rows.sum())) for rows, weight in parts if weight and rows.any()]
+        loss, total = encoded.new_zeros(()), sum(weight for _, weight in parts)
+        for rows, weight in parts:
+            loss = loss + weight / total * self._imitation(encoded[rows], data["action"][rows])
+        return loss
+
+    def _imitation(self, guided: Tensor, action: Tensor) -> Tensor:
         mean, std = self.policy.actor(guided)
         loss = F.mse_loss(torch.tanh(mean), action[:, :-1])
         if self.options.deviation_weight:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,17 @@ from ws_rollouts import messages
 from ws_rollouts.episode import STATE_SIZE, VIEWS, Episode
 from ws_rollouts.frames import decode_frame, encode_frame
 from ws_rollouts.reader import McapFile, mcap_path
-from ws_rollouts.schema import FRAMES, POLICY_TOPICS, STEP, STEP_TYPE, BagError, Topic
+from ws_rollouts.rgbd_bag import RgbdReader, rgbd_messages
+from ws_rollouts.schema import (
+    FRAMES,
+    POLICY_TOPICS,
+    RGBD_NEEDS,
+    RGBD_TOPICS,
+    ROBOT_TOPICS,
+    STEP,
+    STEP_TYPE,
+    BagError,
+)
 from ws_rollouts.summary import STANDARD_NOTES, Summary
 from ws_rollouts.task import Task
 from ws_rollouts.writer import BagWriter
@@ -25,13 +37,16 @@ MAX_FRAME_BYTES = 512 << 20  # of one episode
 def write_episode(bags: Path, episode: Episode, extra: Mapping[str, str] | None = None) -> Path:
     """Write `<bags>/<episode_id>/` and return it; `extra` joins the episode's notes in custom_data.
 
+    What the depth cameras saw goes on their topics, with the frames, lenses and joint states that reading it needs.
     Raises BagError when the episode is there already, OSError as the disk does.
     """
     writer = BagWriter(bags, episode.episode_id)
     try:
-        for topic in POLICY_TOPICS:
-            writer.add_topic(Topic("/" + topic.name, topic.type, topic.reliable, topic.latched, topic.depth))
-        for topic, raw, stamp in serialised(episode):
+        needed = [topic for topic in ROBOT_TOPICS if topic.name in RGBD_NEEDS]
+        for topic in (*POLICY_TOPICS, *((*needed, *RGBD_TOPICS) if episode.rgbd else ())):
+            writer.add_topic(replace(topic, name="/" + topic.name.lstrip("/")))
+        together = heapq.merge(rgbd_messages(episode.rgbd), serialised(episode), key=lambda part: part[2])
+        for topic, raw, stamp in together:
             writer.write(topic, raw, stamp)
         return writer.finish({**episode.notes, **(extra or {}), **Summary.of(episode).notes()})
     except BaseException:
@@ -62,15 +77,17 @@ def _step(episode: Episode, t: int, stamp: int) -> Any:
     )
 
 
-def read_episode(folder: Path, task: Task | None = None) -> Episode:
+def read_episode(folder: Path, task: Task | None = None, rgbd: bool = False) -> Episode:
     """Read and check the episode in a bag's folder; with `task` also its name, action and image size.
 
+    With `rgbd` also what the depth cameras saw; what of that is not fit for use is left out and told in `problems`.
     Of an episode that broke off, trailing steps that lack a frame are left out, and the last action is zeros.
     Raises BagError that names the path and what is wrong: damaged, cut off, empty, foreign, a view missing,
     steps missing or out of order, numbers not finite, sizes that do not fit.
     """
     path = mcap_path(folder)
-    steps, frames, notes = _collect(path)
+    seen = RgbdReader() if rgbd else None
+    steps, frames, notes = _collect(path, seen)
     _check_order(path, steps)
     stamps = [messages.nanoseconds(step.header.stamp) for step in steps]
     last = steps[-1]
@@ -80,11 +97,15 @@ def read_episode(folder: Path, task: Task | None = None) -> Episode:
     episode = _assemble(path, steps, stamps, views, notes)
     if task is not None:
         _check_task(path, episode, task)
+    if seen is not None:
+        episode.rgbd, episode.problems = seen.streams(), dict(seen.problems)
     return episode
 
 
-def _collect(path: Path) -> tuple[list[Any], dict[str, dict[int, np.ndarray]], dict[str, str]]:
-    """Steps in the order of the file, frames by view and stamp, custom data."""
+def _collect(
+    path: Path, rgbd: RgbdReader | None
+) -> tuple[list[Any], dict[str, dict[int, np.ndarray]], dict[str, str]]:
+    """Steps in the order of the file, frames by view and stamp, custom data; `rgbd` gets what is its own."""
     names = {name: view for view, name in FRAMES.items()} | {STEP: ""}
     prefix = {}  # absolute topic -> view, "" for the steps
 
@@ -92,13 +113,16 @@ def _collect(path: Path) -> tuple[list[Any], dict[str, dict[int, np.ndarray]], d
         name = next((n for n in names if topic == n or topic.endswith("/" + n)), None)
         if name is not None:
             prefix[topic] = names[name]
-        return name is not None
+        return name is not None or (rgbd is not None and rgbd.wants(topic))
 
     file = McapFile(path, wanted)
     steps: list[Any] = []
     frames: dict[str, dict[int, np.ndarray]] = {view: {} for view in VIEWS}
     held = 0
     for raw in file:
+        if raw.topic not in prefix:
+            rgbd.add(raw)
+            continue
         view = prefix[raw.topic]
         held += len(raw.data)
         if held > MAX_FRAME_BYTES:

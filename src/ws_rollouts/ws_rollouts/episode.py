@@ -35,6 +35,7 @@ class Episode:
     executed (T+1, A-1) float32; reward (T+1,) float32; source (T+1,) uint8; stamp (T+1,) int64 ns;
     weights_version (T+1,) uint32; exposed[view] (T+1,) int64 ns, when the frames were taken (`stamp` where not given).
     rgbd[view]: what its depth camera saw, at a lower rate; empty where depth was not recorded, or not asked for.
+    problems: why something was left out of rgbd when it was read -> exposures.
     """
 
     episode_id: str
@@ -52,6 +53,7 @@ class Episode:
     notes: dict[str, str] = field(default_factory=dict)
     exposed: dict[str, np.ndarray] = field(default_factory=dict)
     rgbd: dict[str, RgbdStream] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         for view in VIEWS:

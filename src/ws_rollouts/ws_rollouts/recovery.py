@@ -12,6 +12,7 @@ from ws_rollouts.reader import McapFile, mcap_path
 from ws_rollouts.schema import (
     CAMERA_TOPICS,
     POLICY_TOPICS,
+    RGBD_TOPICS,
     ROBOT_TOPICS,
     STEP,
     STEP_TYPE,
@@ -107,7 +108,7 @@ def _count(tally: Tally | None, data: bytes) -> Tally | None:
 
 def known_topic(name: str, msgtype: str) -> Topic:
     """The recorder's own entry for an absolute name, else one with its defaults."""
-    for topic in (*POLICY_TOPICS, *ROBOT_TOPICS, *CAMERA_TOPICS):
+    for topic in (*POLICY_TOPICS, *ROBOT_TOPICS, *CAMERA_TOPICS, *RGBD_TOPICS):
         if topic.type == msgtype and ("/" + name).endswith("/" + topic.name.lstrip("/")):
             return Topic(name, msgtype, topic.reliable, topic.latched, topic.depth)
     return Topic(name, msgtype)

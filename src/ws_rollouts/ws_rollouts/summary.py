@@ -11,7 +11,7 @@ from ws_rollouts.episode import HUMAN, OUTCOMES, SOURCE_NAMES, Episode
 from ws_rollouts.metadata import read_information
 from ws_rollouts.schema import BagError
 
-STANDARD_NOTES = ("started_ns", "episode_id", "task", "outcome", "source", "steps", "interventions")
+STANDARD_NOTES = ("started_ns", "episode_id", "task", "outcome", "source", "steps", "interventions", "schema")
 
 
 @dataclass

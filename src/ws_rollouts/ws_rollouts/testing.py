@@ -9,6 +9,7 @@ import numpy as np
 
 from ws_rollouts.bag import serialised
 from ws_rollouts.episode import DEMONSTRATION, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.rgbd import RgbdStream
 from ws_rollouts.schema import POLICY_TOPICS, Topic
 from ws_rollouts.writer import BagWriter
 
@@ -56,6 +57,31 @@ def make_episode(
         terminated=outcome in ("success", "failure"),
         truncated=outcome == "timeout",
     )
+
+
+def make_rgbd(
+    episode: Episode, views: tuple[str, ...] = VIEWS, every: int = 3, size: tuple[int, int] = (24, 40), seed: int = 0
+) -> dict[str, RgbdStream]:
+    """What depth cameras may have seen of an episode at each `every`-th step, `size` (height, width) px.
+
+    The views' exposures are 5 ms apart.
+    """
+    random = np.random.default_rng(seed)
+    found = {}
+    for i, view in enumerate(views):
+        stamp = episode.stamp[::every] + 5_000_000 * i
+        shape, seconds = (len(stamp), *size), (stamp - episode.stamp[0])[:, None] / 1e9
+        turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        mount = np.eye(4)
+        mount[:3, :3], mount[:3, 3] = turn * np.sign(np.linalg.det(turn)), random.uniform(-0.5, 0.5, 3)
+        depth = random.integers(0, 2000, shape, np.uint16)
+        depth[:, 0, 0] = 500
+        found[view] = RgbdStream(
+            stamp, random.integers(0, 256, (*shape, 3), np.uint8), depth,
+            np.sin(seconds + np.arange(6)).astype(np.float32),
+            np.clip(seconds[:, 0] / 10, 0, 1).astype(np.float32),
+            np.array([306.2, 305.32, size[1] / 2 - 0.37, size[0] / 2 + 0.81]), mount)
+    return found
 
 
 def begin_bag(

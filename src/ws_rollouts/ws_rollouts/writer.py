@@ -14,7 +14,7 @@ from mcap.writer import CompressionType, Writer
 from ws_rollouts import metadata
 from ws_rollouts.messages import definition
 from ws_rollouts.metadata import TopicCount
-from ws_rollouts.schema import NOTES, BagError, Topic, check_episode_id, qos_profile
+from ws_rollouts.schema import NOTES, SCHEMA, BagError, Topic, check_episode_id, qos_profile
 
 OPEN = ".open"
 CHUNK_BYTES = 64 * 1024  # what a killed recorder can lose: three steps with their frames
@@ -79,7 +79,7 @@ class BagWriter:
 
     def finish(self, custom_data: dict[str, str]) -> Path:
         """Write the index and metadata.yaml, bring all to the disk, and move the bag into place."""
-        custom_data = {"started_ns": str(self.started_ns)} | custom_data
+        custom_data = {"started_ns": str(self.started_ns)} | custom_data | {"schema": str(SCHEMA)}
         counts = [entry for _, entry in self._topics.values() if entry.count]
         information = metadata.information(self.file, counts, self._start or 0, self._end, custom_data)
         self._writer.add_metadata(NOTES, {str(k): str(v) for k, v in custom_data.items()})

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ws_node.options import option
 from ws_rollouts import messages
+from ws_rollouts.depth_tap import DepthTap, Message
 from ws_rollouts.frames import stamp_of
 from ws_rollouts.schema import FRAMES, STEP, STEP_TYPE, BagError, Topic
 from ws_rollouts.summary import Summary, Tally, read_summary
@@ -32,6 +33,7 @@ class RecorderOptions:
     idle_timeout: float = option(5.0, "an episode without steps for so long is aborted", unit="s", low=0.5, high=3600.0)
     frame_wait: float = option(0.3, "wait for the last step's frames", unit="s", low=0.0, high=5.0)
     lead_in: float = option(0.5, "messages kept from before the first step", unit="s", low=0.0, high=10.0)
+    depth_period: float = option(0.3, "time between two depth frames in a bag; 0: each", unit="s", low=0.0, high=60.0)
 
 
 @dataclass
@@ -46,13 +48,6 @@ class Counters:
     gaps: int = 0            # steps that were no successor of the one before
     bad_steps: int = 0       # undecodable, or after the end
     unrecorded_steps: int = 0  # of episodes whose start was not seen
-
-
-class _Message(NamedTuple):
-    arrived: float  # s, monotonic
-    topic: str
-    raw: bytes
-    stamp_ns: int
 
 
 @dataclass
@@ -70,8 +65,9 @@ class _Open:
 class Recorder:
     """Feed it messages as they come and `tick` it a few times a second.
 
-    `topics` by absolute name; one ends in policy/step, the frames' in policy/<view>/image_raw. `announce` gets the
-    Summary of each finished bag that has an action. `clock` is monotonic, in s; `free_bytes` tells the free space.
+    `topics` by absolute name; one ends in policy/step, the frames' in policy/<view>/image_raw, and those of depth
+    cameras as in RGBD_TOPICS: of these it records pairs, at a rate of their own. `announce` gets the Summary of each
+    finished bag that has an action. `clock` is monotonic, in s; `free_bytes` tells the free space.
     """
 
     def __init__(
@@ -93,9 +89,10 @@ class Recorder:
         self._clock = clock
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(self._bags).free)
         self._open: _Open | None = None
-        self._recent: deque[_Message] = deque(maxlen=2000)
-        self._latched: dict[tuple[str, bytes], _Message] = {}  # by content: several nodes may publish one topic
+        self._recent: deque[Message] = deque(maxlen=2000)
+        self._latched: dict[tuple[str, bytes], Message] = {}  # by content: several nodes may publish one topic
         self._refused_id = ""
+        self.depth = DepthTap(self._topics, options.depth_period)
         for topic in self._topics.values():
             messages.definition(topic.type)  # now, not at the first step
 
@@ -104,11 +101,19 @@ class Recorder:
         """The episode that is being recorded, or empty."""
         return self._open.tally.summary.episode_id if self._open else ""
 
+    @property
+    def depth_status(self) -> str:
+        """In words, of which cameras depth comes."""
+        return self.depth.status(self._clock())
+
     def on_message(self, topic: str, raw: bytes, stamp_ns: int) -> None:
         """Take one serialised message of a known topic; `stamp_ns` is when it was received, in the node's time."""
-        message = _Message(self._clock(), topic, raw, stamp_ns)
+        message = Message(self._clock(), topic, raw, stamp_ns)
         if topic.endswith("/" + STEP):
             self._on_step(message)
+        elif self.depth.handles(topic):
+            self.depth.add(message)
+            self._write_depth()
         else:
             self._keep(message)
             if self._open:
@@ -129,7 +134,7 @@ class Recorder:
         if self._open:
             self._finish()
 
-    def _on_step(self, message: _Message) -> None:
+    def _on_step(self, message: Message) -> None:
         try:
             step = messages.decode(message.raw, STEP_TYPE)
         except ValueError:
@@ -150,7 +155,7 @@ class Recorder:
         if self._open and self._open.tally.ended:
             self._open.deadline = message.arrived + self._options.frame_wait
 
-    def _begin(self, step: Any, message: _Message) -> None:
+    def _begin(self, step: Any, message: Message) -> None:
         if step.index != 0 or (self._bags / step.episode_id).exists():
             self.counters.unrecorded_steps += step.episode_id != self._refused_id
             return
@@ -167,6 +172,8 @@ class Recorder:
             fresh = message.arrived - recent.arrived <= self._options.lead_in
             if stamp_of(recent.raw) >= stamp if recent.topic in self._frame_topics else fresh:
                 self._write(recent)
+        self.depth.begin(stamp - round(self._options.lead_in * 1e9))
+        self._write_depth()
 
     def _new_writer(self, episode_id: str) -> BagWriter | None:
         if self._short_of_space():
@@ -181,12 +188,13 @@ class Recorder:
         self.error = ""
         return writer
 
-    def _keep(self, message: _Message) -> None:
+    def _keep(self, message: Message) -> None:
         """Remember what an episode that begins soon will need."""
         is_frame = message.topic in self._frame_topics
         if is_frame and len(message.raw) < 12:
             return
         if self._topics[message.topic].latched:
+            self._latched.pop((message.topic, message.raw), None)  # the newest word comes last
             self._latched[message.topic, message.raw] = message
             if len(self._latched) > _MAX_LATCHED:
                 del self._latched[next(iter(self._latched))]
@@ -196,9 +204,10 @@ class Recorder:
         while self._recent and self._recent[0].arrived < oldest:
             self._recent.popleft()
 
-    def _write(self, message: _Message) -> None:
+    def _write(self, message: Message) -> None:
         bag = self._open
-        assert bag is not None
+        if bag is None:  # given up with the message before
+            return
         try:
             bag.writer.write(message.topic, message.raw, message.stamp_ns)
         except OSError as error:
@@ -208,6 +217,11 @@ class Recorder:
         if message.topic in self._frame_topics and len(message.raw) >= 12:
             bag.frames[message.topic] = stamp_of(message.raw)
             bag.counts[message.topic] = bag.counts.get(message.topic, 0) + 1
+
+    def _write_depth(self, last: bool = False) -> None:
+        if self._open:
+            for message in self.depth.take(last):
+                self._write(message)
 
     def _settle(self, now: float) -> None:
         """Finish an ended episode when its last frames are there, or have had their time."""
@@ -219,8 +233,10 @@ class Recorder:
             self._finish()
 
     def _finish(self) -> None:
+        self._write_depth(last=True)
         bag, self._open = self._open, None
-        assert bag is not None
+        if bag is None:
+            return
         summary = bag.tally.summary
         try:
             folder = bag.writer.finish({**summary.notes(), **({"recorder": self.error} if self.error else {})})

@@ -20,7 +20,7 @@ from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_rollouts.recorder import Recorder, RecorderOptions, claim
 from ws_rollouts.recovery import recover
-from ws_rollouts.schema import CAMERA_TOPICS, POLICY_TOPICS, ROBOT_TOPICS, Topic
+from ws_rollouts.schema import CAMERA_TOPICS, POLICY_TOPICS, RGBD_NEEDS, RGBD_TOPICS, ROBOT_TOPICS, Topic
 from ws_rollouts.summary import Summary
 
 _PERIOD = 0.1  # s between looks at the topics; every queue holds more than comes in that time
@@ -33,6 +33,7 @@ class NodeOptions(RecorderOptions):
     run_dir: str = option("", "existing folder of the run; bags go to <run_dir>/bags")
     record_robot: bool = option(True, "record joint states, commands, tf and diagnostics")
     record_cameras: bool = option(True, "record the compressed camera streams; the cameras then encode JPEG")
+    record_depth: bool = option(True, "record full color frames with aligned depth, each depth_period")
 
 
 class RecorderNode(Node):
@@ -45,9 +46,7 @@ class RecorderNode(Node):
         self._lock = claim(bags)
         self._rollouts = self.create_publisher(Rollout, "rollouts/recorded", latched(1000))
         self._recover(bags)
-        topics = [*POLICY_TOPICS, *(ROBOT_TOPICS if options.record_robot else ()),
-                  *(CAMERA_TOPICS if options.record_cameras else ())]
-        resolved = [replace(topic, name=self.resolve_topic_name(topic.name)) for topic in topics]
+        resolved = [replace(topic, name=self.resolve_topic_name(topic.name)) for topic in _topics(options)]
         self._recorder = Recorder(bags, resolved, options, self._announce)
         self._inputs = [(topic.name, self._subscribe(topic)) for topic in resolved]
         self._sim_time = self.get_parameter("use_sim_time").value
@@ -103,7 +102,8 @@ class RecorderNode(Node):
             self.get_logger().error(recorder.error)
         self._warned = recorder.error
         rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        values = {"episode": recorder.episode_id, **asdict(recorder.counters), "peak_rss_mib": f"{rss_mib:.0f}"}
+        values = {"episode": recorder.episode_id, **asdict(recorder.counters), "depth": recorder.depth_status,
+                  **recorder.depth.counts, "peak_rss_mib": f"{rss_mib:.0f}"}
         if recorder.error:
             return ERROR, recorder.error, values
         if recorder.counters.missing_frames or recorder.counters.gaps:
@@ -114,6 +114,14 @@ class RecorderNode(Node):
         """Finish the open bag and let go of the folder."""
         self._recorder.close()
         os.close(self._lock)
+
+
+def _topics(options: NodeOptions) -> list[Topic]:
+    """In the order in which they are read: when a step ends the episode, what the robot did until then is there."""
+    robot = [topic for topic in ROBOT_TOPICS
+             if options.record_robot or (options.record_depth and topic.name in RGBD_NEEDS)]
+    return [*robot, *(CAMERA_TOPICS if options.record_cameras else ()), *POLICY_TOPICS,
+            *(RGBD_TOPICS if options.record_depth else ())]
 
 
 def message_class(msgtype: str) -> type:

@@ -1,4 +1,7 @@
-"""A node in a process of its own that says its gate is open and announces the synthetic bags of a folder."""
+"""A node in a process of its own that announces the synthetic bags of a folder and says what its gates are.
+
+python fake_world_model.py FOLDER GATE [RELOCATION_GATE [RELOCATION_REASON]]
+"""
 
 import sys
 from pathlib import Path
@@ -17,7 +20,8 @@ def main() -> None:
     for bag in sorted(Path(sys.argv[1]).glob("[!.]*")):
         for _ in range(2):  # announced twice, as after a restart
             rollouts.publish(Rollout(episode_id=bag.name, uri=str(bag)))
-    node.create_timer(0.2, lambda: status.publish(WorldModelStatus(gate=sys.argv[2], version=1)))
+    said = dict(zip(("gate", "relocation_gate", "relocation_reason"), sys.argv[2:], strict=False))
+    node.create_timer(0.2, lambda: status.publish(WorldModelStatus(version=1, **said)))
     rclpy.spin(node)
 
 

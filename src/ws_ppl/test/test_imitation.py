@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws_policy.networks import NetworkOptions
-from ws_ppl.imitation import ImitationPacing
+from ws_ppl.imitation import ImitationPacing, Patience
 from ws_ppl.learner import Learner, LearnerOptions
 from ws_ppl.replay import IMAGINED, Batch, ImitationReplay, Replay
 from ws_ppl.sac import Sac, SacOptions, _tensors
@@ -276,3 +276,93 @@ def test_a_source_that_refuses_gets_nothing(share, precision, won):
 
 def test_labels_no_better_than_chance_get_nothing():
     assert paced(precision=0.5).share(0) == 0.0 and paced(precision=0.725).share(0) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("gate", "reason", "precision", "share"), [
+    ("open", "", 0.0, 0.5),
+    ("open", "", 0.6, 0.5 * 0.1 / 0.45),
+    ("closed", "", 0.0, 0.5),  # not decided
+    ("closed", "no depth", 1.0, 0.0),
+    ("", "", 0.0, 0.5),  # of a source that never relocates, but something is there
+])
+def test_a_source_is_taken_at_its_word(gate, reason, precision, share):
+    pacing = ImitationPacing(0.5, 100)
+    pacing.told(gate, reason, precision)
+    assert pacing.share(0) == pytest.approx(share)
+
+
+def test_what_is_there_stays_in_use_when_its_maker_can_no_longer_be_trusted(make_learner, imagine):
+    """The world model died: what it perturbed is out of use, what geometry labelled is not."""
+    learner = make_learner(online=True)
+    learner.add_imagined(imagine("a"))
+    learner.trusted = True
+    learner.trusted = False
+    assert learner.imagined_share == 0.5
+    learner.imitation.refused = True
+    assert learner.imagined_share == 0.0
+
+
+def test_learning_waits_for_imagined_successes_from_half_of_the_demonstrations_on(
+        make_learner, make_episode, imagine):
+    learner = make_learner(demonstrations=4, offline_steps=8)
+    learner.awaited = 2
+    assert learner.waiting_for == "demonstrations: 1 of 4"
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    assert learner.waiting_for == "relocated demonstrations: 0 of 2" and learner.state == "waiting"
+    learner.add_imagined(imagine("a"))
+    assert learner.waiting_for == "relocated demonstrations: 1 of 2"
+    learner.add_imagined(imagine("b"))
+    steps = 0
+    while not learner.waiting_for:
+        learner.step()
+        steps += 1
+    assert steps == 4 and learner.waiting_for == "demonstrations: 3 of 4"
+    learner.add(make_episode("d3", 10, DEMONSTRATION))
+    for _ in range(4):
+        assert learner.state == "offline"
+        learner.step()
+    assert learner.state == "online" and learner.publish_due, "the first weights learned from both"
+
+
+def test_a_learner_that_is_online_waits_for_none(make_learner):
+    learner = make_learner(online=True)
+    for _ in range(2):
+        learner.step()
+    learner.awaited = 40
+    assert learner.state == "online" and not learner.waiting_for
+
+
+def test_those_that_made_room_for_others_came_all_the_same(task, make_learner, imagine):
+    learner = make_learner()
+    learner.imagined, learner.awaited = ImitationReplay(task, 25), 3
+    for name in "abc":
+        assert learner.waiting_for
+        learner.add_imagined(imagine(name))
+    assert learner.imagined.episodes == 2 and not learner.waiting_for
+
+
+def test_patience_ends_after_the_last_demonstration():
+    patience = Patience(40, 60.0)
+    assert patience.awaited(1e6) == 40, "nothing was demonstrated yet"
+    patience.demonstrated(1000.0)
+    assert [patience.awaited(now) for now in (1000.0, 1059.9, 1060.0)] == [40, 40, 0]
+    patience.demonstrated(1070.0)
+    assert [patience.awaited(now) for now in (1129.9, 1130.0)] == [40, 0]
+
+
+def test_patience_ends_at_once_when_there_will_be_none():
+    patience = Patience(40, 60.0)
+    patience.demonstrated(0.0)
+    patience.hopeless = True
+    assert patience.awaited(1.0) == 0
+    patience.hopeless = False
+    assert patience.awaited(2.0) == 40, "a source that came back"
+
+
+@given(*[st.integers(0, 1000)] * 2, st.lists(st.integers(0, 1000), min_size=1), st.integers(0, 1000))
+def test_nobody_waits_longer_than_was_allowed(least, wait, moments, later):
+    patience = Patience(least, wait)
+    for now in sorted(moments):
+        patience.demonstrated(now)
+    assert patience.awaited(max(moments) + wait + later) == 0

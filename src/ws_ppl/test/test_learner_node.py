@@ -24,7 +24,8 @@ WITHIN = 1.0  # s from the death of the world model to the last update with imag
 TINY = {
     "mode": "no_schedule", "learner.demonstrations": 1, "learner.offline_steps": 1, "learner.batch_size": 16,
     "learner.capacity": 500, "learner.synthetic_capacity": 500, "learner.synthetic_least": 10,
-    "learner.training_starts": 10, "learner.updates_per_step": 100.0, "network.channels": 8, "network.features": 16,
+    "learner.training_starts": 10, "learner.updates_per_step": 100.0, "learner.imagined_capacity": 500,
+    "learner.imagined_wait": 0.0, "network.channels": 8, "network.features": 16,
     "network.hidden": 32, "schedule.warm_up_steps": 0, "schedule.warm_up_episodes": 0, "schedule.ramp_steps": 5,
 }
 
@@ -47,6 +48,21 @@ def folder(tmp_path):
     (tmp_path / "synthetic" / "pushing-synthetic-t-000009").mkdir()  # no bag
     write_episode(tmp_path / "synthetic", synthetic(10, True, version=-1))  # imagined too long ago
     return tmp_path
+
+
+def relocated(number, **notes):
+    episode = synthetic(number, True, version=0)
+    episode.notes.update(kind="relocated", proposal="relocate", parent="pushing_demo", **notes)
+    return episode
+
+
+@pytest.fixture
+def moved(folder):
+    """Two relocated demonstrations, and one whose label is odd, beside the others."""
+    for number in (20, 21):
+        write_episode(folder / "synthetic", relocated(number))
+    write_episode(folder / "synthetic", relocated(22, label="failure"))
+    return folder
 
 
 @pytest.fixture
@@ -86,9 +102,9 @@ def begin():
         processes.append(start_node(MODULE, *words, domain=domain))
         return processes[-1]
 
-    def world_model(domain, folder, gate="open"):
+    def world_model(domain, folder, gate="open", *relocation):
         script = Path(__file__).with_name("fake_world_model.py")
-        processes.append(subprocess.Popen([sys.executable, str(script), str(folder / "synthetic"), gate],
+        processes.append(subprocess.Popen([sys.executable, str(script), str(folder / "synthetic"), gate, *relocation],
                                           env={**os.environ, **domain_environment(domain)}))
         return processes[-1]
 
@@ -130,6 +146,53 @@ def test_nothing_is_used_while_the_gate_is_closed(folder, heard, begin):
     begin.world_model(heard.domain, folder, "closed")
     _, status = heard(lambda _, m: m.synthetic_transitions == 36 and m.learner_step > 50, "everything read")
     assert status.rho == 0.0 and not status.synthetic_trusted
+
+
+def test_the_first_weights_wait_for_relocated_demonstrations_and_they_outlive_their_maker(moved, heard, begin):
+    patient = {"run_dir": moved, "learner.imagined_least": 2, "learner.imagined_wait": 600.0}
+    learner = begin(heard.domain, **patient)
+    _, waiting = heard(lambda _, m: m.waiting_for.startswith("relocated"), "a learner that waits")
+    assert waiting.waiting_for == "relocated demonstrations: 0 of 2"
+    assert (waiting.state, waiting.learner_step, waiting.weights_version) == ("waiting", 0, 0)
+    world_model = begin.world_model(heard.domain, moved, "closed", "open")
+    _, status = heard(lambda _, m: m.weights_version and not m.synthetic_pending and m.synthetic_rejected == 3,
+                      "the first weights, and everything read")
+    assert (status.imagined_episodes, status.imagined_transitions) == (2, 24) and not status.synthetic_trusted
+    assert status.imagined_share == pytest.approx(0.5) and status.rho == 0.0
+    assert status.synthetic_transitions == 36, "the others are where they were"
+    world_model.send_signal(signal.SIGKILL)
+    died = time.time()
+    _, later = heard(lambda at, m: at > died + 2.0 and m.learner_step > status.learner_step, "learning that goes on")
+    assert later.imagined_episodes == 2 and later.imagined_share == pytest.approx(0.5)
+    assert "still imitated" in end_node(learner, signal.SIGINT)
+    ended = time.time()
+    begin(heard.domain, **patient)
+    _, resumed = heard(lambda at, m: at > ended and m.learner_step > later.learner_step, "one that waits for nothing")
+    assert resumed.imagined_share == 0.0
+    begin.world_model(heard.domain, moved, "closed", "open")
+    heard(lambda at, m: at > ended and m.imagined_episodes == 2 and m.imagined_share == pytest.approx(0.5),
+          "what was announced again")
+
+
+@pytest.mark.parametrize("gates", [("open", "closed", "no depth camera"), ("open", "")])
+def test_nobody_waits_for_a_world_model_that_moves_nothing(folder, heard, begin, gates):
+    begin(heard.domain, run_dir=folder, **{"learner.imagined_wait": 600.0})
+    begin.world_model(heard.domain, folder, *gates)
+    _, status = heard(lambda _, m: m.weights_version, "weights")
+    assert status.imagined_share == 0.0
+
+
+def test_a_gate_that_closes_with_a_reason_ends_imitation(moved, heard, begin):
+    begin(heard.domain, run_dir=moved)
+    begin.world_model(heard.domain, moved, "open", "closed", "seen from one side only")
+    _, status = heard(lambda _, m: m.imagined_episodes == 2 and m.synthetic_trusted, "everything read")
+    assert status.imagined_share == 0.0
+
+
+def test_a_mode_that_imitates_none_refuses_them(moved, heard, begin):
+    begin(heard.domain, run_dir=moved, mode="paper")
+    begin.world_model(heard.domain, moved, "open", "open")
+    heard(lambda _, m: m.synthetic_rejected >= 5 and m.imagined_episodes == 0, "all three counted")
 
 
 def test_an_unknown_mode_is_refused(begin, tmp_path):

@@ -128,6 +128,34 @@ def test_bad_notes_are_named(imagine, change, message):
         check_synthetic(episode, 3)
 
 
+def relocated(episode, **notes):
+    episode.notes.update(kind="relocated", world_model_version="0", label="success")
+    episode.notes.update(notes)
+    return episode
+
+
+def test_a_relocated_demonstration_does_not_grow_old(imagine):
+    for newest in (0, 3, 100):
+        check_synthetic(relocated(imagine("x")), newest)
+
+
+@pytest.mark.parametrize(("success", "notes", "message"), [
+    (True, {"world_model_version": "-1"}, "world_model_version = -1: must be 0 or more"),
+    (True, {"label": "failure"}, "label 'failure' of a relocated demonstration"),
+    (False, {}, "label 'success' of a timeout"),
+    (True, {"label_probability": "2"}, "must be in 0 .. 1"),
+    (True, {"kind": "perturbed"}, "imagined by version 0, the newest is 3"),
+])
+def test_what_is_wrong_with_a_relocated_demonstration_is_named(imagine, success, notes, message):
+    with pytest.raises(ValueError, match=message):
+        check_synthetic(relocated(imagine("x", success=success), **notes), 3)
+
+
+def test_modes_without_a_world_model_relocate_nothing():
+    assert {name for name, mode in MODES.items() if not mode.relocates} == {"hil_serl", "paper"}
+    assert all(mode.imagines for mode in MODES.values() if mode.relocates)
+
+
 def test_a_real_rollout_is_not_taken_for_an_imagined_one(make_episode, imagine):
     with pytest.raises(ValueError, match="not synthetic"):
         check_synthetic(make_episode("real", 5), 1)

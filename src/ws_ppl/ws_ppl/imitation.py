@@ -15,8 +15,12 @@ class ImitationPacing:
     def __init__(self, share: float, rollouts: int):
         """`rollouts`: n, as many won as halve the share."""
         self._share, self._rollouts = share, rollouts
-        self.refused = False  # whether the source says that what it draws is not good enough; the caller sets both
+        self.refused = False  # whether the source says that what it draws is not good enough
         self.precision = 0.0  # of the source's labels, 0 .. 1; 0 and NaN: not known, and then the share is kept
+
+    def told(self, gate: str, reason: str, precision: float) -> None:
+        """What the source says of itself; a gate that is closed without a reason is one that is not decided yet."""
+        self.refused, self.precision = gate == "closed" and bool(reason), precision
 
     def share(self, won: int) -> float:
         """Now, after so many rollouts that were won without help."""
@@ -28,3 +32,25 @@ class ImitationPacing:
         if not self.precision > 0.0:
             return 1.0
         return min(max((self.precision - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
+
+
+class Patience:
+    """For how many imagined successes the first weights wait, so that they learn from these too.
+
+    For `least`, but for none where the source said that there will be none, nor once `wait` s are over since the last
+    demonstration came: a source that is missing, broken or slow never keeps the learner from learning.
+    """
+
+    def __init__(self, least: int, wait: float):
+        self._least, self._wait = least, wait
+        self._since: float | None = None
+        self.hopeless = False  # whether there will be none; the caller sets it
+
+    def demonstrated(self, now: float) -> None:
+        """A demonstration came; `now` is any clock's time, s."""
+        self._since = now
+
+    def awaited(self, now: float) -> int:
+        """How many must have come before learning starts."""
+        waited = 0.0 if self._since is None else now - self._since
+        return 0 if self.hopeless or waited >= self._wait else self._least

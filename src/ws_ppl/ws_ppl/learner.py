@@ -35,9 +35,13 @@ class LearnerOptions:
     synthetic_capacity: int = option(8000, "imagined observations that are kept", low=500, high=1_000_000)
     synthetic_least: int = option(200, "imagined transitions before they enter the batch", low=1, high=1_000_000)
     synthetic_age: int = option(10_000, "updates after which an imagined rollout is forgotten", low=1, high=10_000_000)
-    imagined_capacity: int = option(8000, "observations that are kept of imagined successes to be imitated", low=500,
+    imagined_capacity: int = option(8000, "observations that are kept of imagined successes that are imitated", low=500,
                                     high=1_000_000)
-    imagined_share: float = option(0.5, "largest share of them in what is imitated", low=0.0, high=0.9)
+    imagined_share: float = option(0.5, "largest share of imagined successes in what is imitated", low=0.0, high=0.9)
+    imagined_least: int = option(40, "imagined successes that the first update waits for, in modes that imitate them",
+                                 low=0, high=10_000)
+    imagined_wait: float = option(60.0, "longest wait for these after the last demonstration", unit="s", low=0.0,
+                                  high=86_400.0)
     imagined_rollouts: int = option(100, "rollouts won without help that halve this share", low=1, high=1_000_000)
     select_every: int = option(200, "updates between two looks at the values for selection", low=1, high=100_000)
     publish_every: int = option(50, "updates between two weights", low=1, high=100_000)
@@ -66,6 +70,7 @@ class Learner:
         self.synthetic = SyntheticReplay(task, capacity, seed)
         self.imagined = ImitationReplay(task, self.options.imagined_capacity, seed)
         self.imitation = ImitationPacing(self.options.imagined_share, self.options.imagined_rollouts)
+        self.awaited = 0  # imagined successes to be imitated before the first update; the caller sets it
         self._trusted = False
         self.rho = 0.0  # of the last batch
         self.session = uuid.uuid4().hex
@@ -155,13 +160,15 @@ class Learner:
     @property
     def waiting_for(self) -> str:
         """What must arrive before the next update; empty when nothing."""
-        given, need = self.demonstrations, self.options.demonstrations
+        given, need, offline = self.demonstrations, self.options.demonstrations, self.options.offline_steps
         if given < need:
             # from half of the demonstrations on, the offline updates keep step with them: nobody waits at the end
-            allowed = self.options.offline_steps * (2 * given / need - 1)
-            return f"demonstrations: {given} of {need}" if self.learner_step >= allowed else ""
-        if self.learner_step >= self.options.offline_steps + self.env_steps * self.options.updates_per_step:
+            if self.learner_step >= offline * (2 * given / need - 1):
+                return f"demonstrations: {given} of {need}"
+        elif self.learner_step >= offline + self.env_steps * self.options.updates_per_step:
             return "rollouts"
+        if self.learner_step < offline and self.imagined.taken < self.awaited:
+            return f"relocated demonstrations: {self.imagined.taken} of {self.awaited}"
         return ""
 
     @property

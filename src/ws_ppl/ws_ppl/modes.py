@@ -16,6 +16,7 @@ class Mode:
     selection: dict[str, str] = field(default_factory=dict)
     counterfactuals: dict[str, int] = field(default_factory=dict)  # the world model's; not known here
     imagines: bool = True  # whether a world model is needed
+    relocates: bool = True  # whether demonstrations that the world model moves to other scenes are imitated
     paced: bool = False  # whether share and perturbations grow with the world model's fidelity
 
     def apply(
@@ -26,11 +27,11 @@ class Mode:
 
 
 MODES: dict[str, Mode] = {
-    "hil_serl": Mode({"kind": "off"}, imagines=False),
+    "hil_serl": Mode({"kind": "off"}, imagines=False, relocates=False),
     "worldsample": Mode(),
     "no_schedule": Mode({"kind": "constant"}),
     "no_qsel": Mode(selection={"kind": "uniform"}),
     "no_ppl": Mode({"kind": "constant"}, {"kind": "uniform"}),
-    "paper": Mode({"use": "loss_weight"}, {"kind": "paper_literal"}, {"max_length": 144}),
+    "paper": Mode({"use": "loss_weight"}, {"kind": "paper_literal"}, {"max_length": 144}, relocates=False),
     "fidelity_paced": Mode({"pace": "fidelity"}, paced=True),
 }

@@ -20,14 +20,17 @@ from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.networks import NetworkOptions
 from ws_ppl import checkpoint
+from ws_ppl.imitation import Patience
 from ws_ppl.learner import Learner, LearnerOptions
-from ws_ppl.modes import MODES
+from ws_ppl.modes import MODES, Mode
+from ws_ppl.replay import IMAGINED
 from ws_ppl.sac import SacOptions
 from ws_ppl.schedule import ScheduleOptions
 from ws_ppl.selection import SelectionOptions
-from ws_ppl.synthetic import VERSIONS, check_synthetic
+from ws_ppl.synthetic import VERSIONS, check_synthetic, is_relocated
 from ws_rollouts.bag import BagError, read_episode
 from ws_rollouts.catalog import finished
+from ws_rollouts.episode import Episode
 from ws_rollouts.task import load_task
 
 
@@ -63,10 +66,13 @@ class LearnerNode(Node):
             schedule,
             selection,
         )
-        for name, replay in (("replay", self._learner.replay), ("synthetic replay", self._learner.synthetic)):
-            if replay is self._learner.replay or mode.imagines:
-                self.get_logger().info(
-                    f"{name}: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
+        self._replays = {"replay": self._learner.replay}
+        if mode.imagines:
+            self._replays["synthetic replay"] = self._learner.synthetic
+        if mode.relocates:
+            self._replays["replay of relocated demonstrations"] = self._learner.imagined
+        for name, replay in self._replays.items():
+            self.get_logger().info(f"{name}: {replay.capacity} observations, {replay.mib_when_full:.0f} MiB when full")
         self._pending: deque[str] = deque()
         self._rejected: set[str] = set()
         self._rollbacks = 0
@@ -76,7 +82,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(PolicyWeights, "policy/weights", latched())
         self._status = self.create_publisher(LearnerStatus, "learner/status", 10)
         self.create_subscription(Rollout, "rollouts/recorded", lambda m: self._pending.append(m.uri), latched(1000))
-        self._source = _Source(self, self._learner, self._report) if mode.imagines else None
+        self._source = _Source(self, self._learner, mode, self._report) if mode.imagines else None
         self.create_timer(1.0, self._report)
         self._diagnostics = Diagnostics(self, self._health)
         if self._learner.version:
@@ -92,7 +98,7 @@ class LearnerNode(Node):
             return True
         if self._source and self._source.ingest():
             return True
-        if self._learner.waiting_for:
+        if self._waiting_for():
             return False
         try:
             self._learner.step()
@@ -135,6 +141,14 @@ class LearnerNode(Node):
         except (BagError, ValueError) as error:
             self._rejected.add(uri)
             self.get_logger().warning(f"rollout left out: {error}")
+            return
+        if self._source and episode.is_demonstration and episode.success:
+            self._source.patience.demonstrated(time.monotonic())
+
+    def _waiting_for(self) -> str:
+        if self._source:
+            self._learner.awaited = self._source.patience.awaited(time.monotonic())
+        return self._learner.waiting_for
 
     def _publish(self) -> None:
         packet = self._learner.publish()
@@ -165,9 +179,10 @@ class LearnerNode(Node):
         now = time.monotonic()
         rate = (learner.learner_step - steps) / max(now - then, 1e-6)
         self._rate = (now, learner.learner_step, rate)
+        waiting_for = self._waiting_for()
         message = LearnerStatus(
             state=learner.state,
-            waiting_for=learner.waiting_for,
+            waiting_for=waiting_for,
             learner_step=learner.learner_step,
             weights_version=learner.version,
             episodes=len(learner.episodes),
@@ -178,7 +193,7 @@ class LearnerNode(Node):
             updates_per_s=rate,
             **self._pacing(),
             q_bias=learner.bias or 0.0,
-            replay_mib=learner.replay.mib_when_full + learner.synthetic.mib_when_full,
+            replay_mib=sum(replay.mib_when_full for replay in self._replays.values()),
             rss_mib=rss_mib(),
             **learner.metrics,
         )
@@ -204,6 +219,9 @@ class LearnerNode(Node):
             "entropy_mean": learner.schedule.entropy or 0.0,
             "positive_share": mix.positive,
             "selection_weight": mix.weight,
+            "imagined_transitions": learner.imagined.size(IMAGINED),
+            "imagined_episodes": learner.imagined.episodes,
+            "imagined_share": learner.imagined_share,
             **{f"q_{name}": value for name, value in values.items()},
         }
 
@@ -216,15 +234,18 @@ class LearnerNode(Node):
             return ERROR, "a loss was not finite", values
         if self._rejected:
             return WARN, f"{len(self._rejected)} rollouts were left out", values
-        return OK, self._learner.waiting_for or self._learner.state, values
+        return OK, self._waiting_for() or self._learner.state, values
 
 
 class _Source:
     """The world model as the learner sees it: its rollouts, its version, and whether it may be trusted now."""
 
-    def __init__(self, node: Node, learner: Learner, on_change: Callable[[], None]):
+    def __init__(self, node: Node, learner: Learner, mode: Mode, on_change: Callable[[], None]):
         self.pending: deque[str] = deque()
         self.rejected = 0
+        self.patience = Patience(learner.options.imagined_least, learner.options.imagined_wait)
+        self._relocates = mode.relocates and learner.options.imagined_share > 0.0
+        self.patience.hopeless = not self._relocates
         self._learner, self._on_change, self._log = learner, on_change, node.get_logger()
         self._version: int | None = None  # not heard yet
         self._announced: set[str] = set()
@@ -242,11 +263,19 @@ class _Source:
         try:
             episode = read_episode(Path(uri), self._learner.task)
             check_synthetic(episode, self._version)
-            self._learner.add_synthetic(episode)
+            self._add(episode)
         except (BagError, ValueError) as error:
             self.rejected += 1
             self._log.warning(f"synthetic rollout left out: {error}", throttle_duration_sec=5.0)
         return True
+
+    def _add(self, episode: Episode) -> None:
+        if not is_relocated(episode):
+            self._learner.add_synthetic(episode)
+        elif self._relocates:
+            self._learner.add_imagined(episode)
+        else:
+            raise ValueError(f"{episode.episode_id}: a relocated demonstration, and none are imitated here")
 
     def _on_rollout(self, message: Rollout) -> None:
         if message.uri not in self._announced:  # a world model that starts again announces all that is on the disk
@@ -257,10 +286,16 @@ class _Source:
         self._trust(message.gate == "open")
         self._version, self._learner.schedule.confidence = message.version, message.confidence
         self._learner.synthetic.drop_versions(self._version - VERSIONS + 1)
+        imitation = self._learner.imitation
+        imitation.told(message.relocation_gate, message.relocation_reason, message.label_precision)
+        self.patience.hopeless = not self._relocates or not message.relocation_gate or not imitation.share(0)
 
     def _on_liveliness(self, event) -> None:
-        if event.alive_count == 0:
-            self._trust(False)
+        if event.alive_count > 0:
+            return
+        self._trust(False)
+        if self._learner.imagined.episodes:  # geometry labelled them: they stay as good as they are
+            self._log.warning("the world model is gone; the relocated demonstrations that it left are still imitated")
 
     def _trust(self, now: bool) -> None:
         changed, self._learner.trusted = now != self._learner.trusted, now

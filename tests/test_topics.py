@@ -29,6 +29,9 @@ TOPICS = {
     "motion_target/target_position_gripper": ("sensor_msgs/msg/JointState", "driver", False),
     **{f"a1x/{v}_camera/color/image_raw": ("sensor_msgs/msg/Image", "twin", False) for v in VIEWS},
     **{f"a1x/{v}_camera/color/camera_info": ("sensor_msgs/msg/CameraInfo", "twin", False) for v in VIEWS},
+    **{f"a1x/{v}_camera/aligned_depth_to_color/image_raw": ("sensor_msgs/msg/Image", "twin", False) for v in VIEWS},
+    **{f"a1x/{v}_camera/aligned_depth_to_color/camera_info": ("sensor_msgs/msg/CameraInfo", "twin", False)
+       for v in VIEWS},
     **{f"a1x/{v}_camera/color/image_raw/compressed": ("sensor_msgs/msg/CompressedImage", "twin", False)
        for v in VIEWS},
     "a1x/task/state": ("ws_interfaces/msg/TaskState", "twin", False),
@@ -131,6 +134,15 @@ def test_the_makers_topics(probe):
 
 
 @pytest.mark.parametrize("view", VIEWS)
+def test_depth_is_aligned_to_color(probe, view):
+    depth = one(probe, f"a1x/{view}_camera/aligned_depth_to_color/image_raw", Image)
+    info = one(probe, f"a1x/{view}_camera/aligned_depth_to_color/camera_info", CameraInfo)
+    assert (depth.encoding, depth.width, depth.height, depth.step) == ("16UC1", 424, 240, 2 * 424)
+    assert {m.header.frame_id for m in (depth, info)} == {f"{view}_camera_color_optical_frame"}
+    assert (info.width, info.height) == (424, 240)
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_a_camera_speaks_as_realsense_does(probe, view):
     image = one(probe, f"a1x/{view}_camera/color/image_raw", Image)
     info = one(probe, f"a1x/{view}_camera/color/camera_info", CameraInfo)
@@ -202,6 +214,10 @@ def test_a_step_says_what_it_must(probe):
 
 def test_simulated_time_records_and_learns_too(probe):
     before = probe.learner.last.learner_step
-    episode = read_episode(probe.finish_episode().uri)
+    episode = read_episode(probe.finish_episode().uri, rgbd=True)
     assert 0.05 < np.diff(episode.stamp).mean() * 1e-9 < 0.2
+    assert not episode.problems
+    for stream in episode.rgbd.values():
+        assert len(stream) >= 2 and stream.stamp[0] <= episode.stamp[0] < stream.stamp[1]
+    assert set(episode.rgbd) == set(VIEWS)
     probe.wait_for(lambda: probe.learner.last.learner_step > before, LEFT_LIMIT, "more updates")

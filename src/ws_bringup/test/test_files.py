@@ -48,6 +48,9 @@ def test_the_real_arm_has_cameras_and_a_person_instead_of_twin_and_script(tmp_pa
     assert graph["side_camera"].package == "realsense2_camera"
     assert graph["side_camera"].full_name == "/a1x/side_camera"
     assert graph["side_camera"].parameters["serial_no"] == "_0123"
+    depth = {"enable_depth": True, "align_depth.enable": True, "enable_sync": True,
+             "depth_module.depth_profile": graph["side_camera"].parameters["rgb_camera.color_profile"]}
+    assert depth.items() <= graph["wrist_camera"].parameters.items()
     real = {"max_lead": 0.015, "frozen_frames": 40, "camera_mounts": True}
     assert real.items() <= graph["driver"].parameters.items()
     assert graph["policy"].parameters["auto_enable"] is False

@@ -108,8 +108,11 @@ def _realsense(name: str, namespace: str, serial: str) -> Process:
     values = {
         "camera_name": name,
         "rgb_camera.color_profile": CAMERA_PROFILE,
+        "depth_module.depth_profile": CAMERA_PROFILE,
         "enable_color": True,
-        "enable_depth": False,
+        "enable_depth": True,
+        "align_depth.enable": True,
+        "enable_sync": True,  # color and depth of one moment
         "enable_infra1": False,
         "enable_infra2": False,
         "enable_gyro": False,

@@ -11,7 +11,8 @@ LAYERS = (
     {"ws_interfaces"},
     {"ws_node"},
     {"ws_rollouts"},
-    {"ws_twin_a1x", "ws_driver_a1x", "ws_policy", "ws_world_model"},
+    {"ws_twin_a1x", "ws_driver_a1x", "ws_policy"},
+    {"ws_world_model"},  # it imagines with the driver's relay and what the policy sees
     {"ws_ppl"},
     {"ws_bringup"},
 )

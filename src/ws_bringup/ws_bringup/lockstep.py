@@ -14,7 +14,9 @@ from ws_driver_a1x.reset import reset_joints
 from ws_policy.observation import Observation, crop_resize, make_state
 from ws_policy.operator import ScriptedOperator
 from ws_rollouts.episode import POLICY, STATE, VIEWS, Episode
+from ws_rollouts.rgbd import RgbdStream
 from ws_rollouts.task import Task
+from ws_twin_a1x.cameras import INTRINSICS, optical_mount
 from ws_twin_a1x.options import TwinOptions
 from ws_twin_a1x.twin import Twin, TwinState
 
@@ -49,14 +51,18 @@ class Env:
     """
 
     def __init__(self, task: Task, seed: int = 0, twin: TwinOptions | None = None, relay: RelayOptions | None = None,
-                 pictures: bool = True):
-        """`pictures` false leaves all frames black, for those who do not look: three times as fast."""
-        self.task, self._pictures = task, pictures
+                 pictures: bool = True, rgbd_every: int = 0):
+        """`pictures` false leaves all frames black, for those who do not look: three times as fast. With `rgbd_every`
+        each so many-th exposure is kept with its depth, for `rgbd`."""
+        self.task, self._pictures, self._rgbd_every = task, pictures, rgbd_every
         self.twin = Twin(task, seed, twin)
         self._rng = np.random.default_rng([seed, 1])
         self._relay_options = relay or RelayOptions()
         self.relay = Relay(self._relay_options, task)
         self._frames: dict[str, np.ndarray] = {}
+        self._rgbd: list[tuple] = []
+        self._exposures = 0
+        self.exposed_pose = np.zeros(6), 0.0  # joints and opening at the newest exposure
         self._stamp = self._phase = self._delay = 0.0
         self._steps = 0
 
@@ -64,10 +70,11 @@ class Env:
         """Free the renderer."""
         self.twin.close()
 
-    def reset(self, seed: int | None = None) -> Observation:
+    def reset(self, seed: int | None = None, arrange: Callable[[Twin], None] | None = None) -> Observation:
         """New object poses, the arm at rest near the task's reset joints; the first observation.
 
-        With `seed` all that follows depends on it alone; without, the streams go on.
+        With `seed` all that follows depends on it alone; without, the streams go on. `arrange` may move the objects
+        before anything is seen of them.
         """
         if seed is not None:
             self.twin.restart(seed)
@@ -77,10 +84,13 @@ class Env:
         self.twin.command_gripper(100.0 * self.task.gripper_opening)
         self.twin.place_arm(reset_joints(self.relay.kinematics, self.task, self._rng))
         self.twin.reset_world()  # after the arm: what a hand holds is put into it
+        if arrange:
+            arrange(self.twin)
         self.relay = Relay(self._relay_options, self.task, self.relay.kinematics)
         self._feed()
         self.relay.enable()
-        self._steps = 0
+        self._steps = self._exposures = 0
+        self._rgbd = []
         seen = self.twin.time + CONTROL_PERIOD
         self._advance(seen, seen)
         return self.observe()
@@ -122,6 +132,16 @@ class Env:
         self._frames, self._stamp, self._steps = dict(state.frames), state.stamp, state.steps
         self._phase, self._delay = state.phase, state.delay
 
+    def rgbd(self) -> dict[str, RgbdStream]:
+        """What the depth cameras saw since the last reset, by view; empty without `rgbd_every`."""
+        if not self._rgbd:
+            return {}
+        stamps, joints, openings, pictures = zip(*self._rgbd, strict=True)
+        return {view: RgbdStream(
+            np.array(stamps), np.stack([each[view][0] for each in pictures]),
+            np.stack([each[view][1] for each in pictures]), np.stack(joints), np.array(openings, np.float32),
+            np.array(INTRINSICS), optical_mount(self.twin.mounts[view])) for view in VIEWS}
+
     @property
     def target(self) -> np.ndarray:
         """The driver's locked target, (3,) m."""
@@ -151,6 +171,11 @@ class Env:
         if not self._pictures:
             self._frames = {view: np.zeros((size, size, 3), np.uint8) for view in VIEWS}
             return
+        joints, opening = self.twin.arm_feedback()[0][:6].astype(np.float32), self.twin.gripper_feedback() / 100.0
+        self.exposed_pose = joints, opening
+        if self._rgbd_every and self._exposures % self._rgbd_every == 0:
+            self._rgbd.append((round(stamp * 1e9), joints, opening, {v: self.twin.render_rgbd(v) for v in VIEWS}))
+        self._exposures += 1
         pictures = {view: self.twin.render(view, cropped=True) for view in VIEWS}
         self._frames = {v: crop_resize(p, (0, 0, p.shape[1], p.shape[0]), size) for v, p in pictures.items()}
 
@@ -186,10 +211,12 @@ def play(
         if over:
             break
         seen, reward, terminated, truncated = env.step(action)
-    return _episode(env.task, episode_id, rows, terminated, truncated)
+    return episode_of(env.task, episode_id, rows, terminated, truncated, env.rgbd())
 
 
-def _episode(task: Task, episode_id: str, rows: list[tuple], terminated: bool, truncated: bool) -> Episode:
+def episode_of(task: Task, episode_id: str, rows: list[tuple], terminated: bool, truncated: bool,
+               rgbd: dict[str, RgbdStream] | None = None) -> Episode:
+    """An episode of `rows`: observation, action, executed, reward, source and time (s), one for each observation."""
     observations, actions, executed, rewards, sources, times = zip(*rows, strict=True)
     sources = (*sources[:-1], sources[-2])
     return Episode(
@@ -206,4 +233,5 @@ def _episode(task: Task, episode_id: str, rows: list[tuple], terminated: bool, t
         terminated=terminated,
         truncated=truncated,
         exposed={view: np.array([o.stamps[view] for o in observations], np.int64) for view in VIEWS},
+        rgbd=rgbd or {},
     )

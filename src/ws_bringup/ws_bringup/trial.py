@@ -18,6 +18,7 @@ from ws_bringup.guidance import guidance
 from ws_bringup.learned import Learned, make_student
 from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_bringup.oracle import Oracle
+from ws_bringup.relocation import relocated
 from ws_node.options import build, option
 from ws_policy.networks import NetworkOptions
 from ws_policy.observation import Observation
@@ -32,7 +33,9 @@ from ws_ppl.selection import SelectionOptions
 from ws_ppl.synthetic import VERSIONS
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, Episode
 from ws_rollouts.task import Task, load_task
+from ws_twin_a1x.options import TwinOptions
 from ws_world_model.counterfactuals import CounterfactualOptions
+from ws_world_model.proposals.relocate import RelocateOptions
 from ws_world_model.worker import WorkerOptions
 
 EVALUATION_SEED = 1_000_000
@@ -47,13 +50,20 @@ class CellOptions:
     mode: str = option("hil_serl", "how to learn", choices=tuple(MODES))
     generator: str = option("none", "who imagines: nobody, the twin itself, a world model that learns",
                             choices=GENERATORS)
-    real_steps: int = option(3000, "real steps", low=1, high=10_000_000)
+    real_steps: int = option(3000, "real steps; 0: what was cloned alone", low=0, high=10_000_000)
     evaluate_every: int = option(250, "real steps between evaluations", low=1, high=1_000_000)
     evaluate_episodes: int = option(50, "episodes of each evaluation", low=1, high=100_000)
     segments: int = option(1, "segments of each rollout that the oracle carries out; a learned model: worker.unread",
                           low=0, high=1000)
     world_model_steps: float = option(0.5, "most training steps of a learned world model per real step", low=0.0,
                                       high=100.0)
+    relocate: str = option("none", "who imagines the demonstrations in other scenes: nobody, the twin, the scene memory",
+                           choices=("none", "oracle", "drawn"))
+    relocations: int = option(160, "such successes that are imitated", low=0, high=10_000)
+    rgbd_every: int = option(3, "each so many-th exposure is kept with its depth", low=1, high=100)
+    depth_noise: float = option(0.0, "sigma / z^2 of the depth cameras; a D435i 0.005", unit="1/m", low=0.0, high=0.1)
+    depth_holes: bool = option(False, "nothing is measured at edges of depth and nearer than 0.12 m")
+    domain_randomisation: float = option(0.0, "of the twin", low=0.0, high=1.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
                                 high=1000)
 
@@ -73,6 +83,7 @@ class Cell:
     operator: OperatorOptions = field(default_factory=OperatorOptions)
     counterfactuals: CounterfactualOptions = field(default_factory=CounterfactualOptions)
     worker: WorkerOptions = field(default_factory=WorkerOptions)
+    relocation: RelocateOptions = field(default_factory=RelocateOptions)
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def load_task(self) -> Task:
@@ -82,7 +93,7 @@ class Cell:
 
 _PARTS = {"learner": LearnerOptions, "sac": SacOptions, "network": NetworkOptions, "schedule": ScheduleOptions,
           "selection": SelectionOptions, "operator": OperatorOptions, "counterfactuals": CounterfactualOptions,
-          "worker": WorkerOptions}
+          "worker": WorkerOptions, "relocation": RelocateOptions}
 
 
 def make_cell(name: str, seed: int, values: dict[str, Any]) -> Cell:
@@ -120,7 +131,14 @@ class Trial:
     def __init__(self, cell: Cell, folder: Path):
         self.cell = cell
         self._task = cell.load_task()
-        self._env = Env(self._task, cell.seed)
+        options = cell.options
+        relocates = options.relocate != "none"
+        twin = TwinOptions(depth_noise=options.depth_noise, depth_holes=options.depth_holes,
+                           domain_randomisation=options.domain_randomisation)
+        self._env = Env(self._task, cell.seed, twin, rgbd_every=options.rgbd_every if relocates else 0)
+        self._demonstrations: list[Episode] = []
+        self._worlds: dict[str, dict] = {}
+        self._relocated: dict[str, float] = {}
         self._operator = ScriptedOperator(self._task, cell.operator, cell.seed)
         self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,
                                 cell.selection)
@@ -164,12 +182,34 @@ class Trial:
             if number > 10 * need:
                 raise RuntimeError(f"the operator won {self._learner.demonstrations} of {number - 1} demonstrations")
             self._operator.begin(demonstration=True)
-            episode = play(self._env, self._help, f"demonstration-{number:03d}", lambda _, a: (a, DEMONSTRATION))
+            world: list[dict] = []
+            name = f"demonstration-{number:03d}"
+            episode = play(self._env, lambda seen: self._demonstrated(seen, world), name, lambda _, a: (a, DEMONSTRATION))
             if episode.success:
                 self._learner.add(episode)
+                self._demonstrations.append(episode)
+                self._worlds[name] = world[0]
                 if isinstance(self._source, Learned):  # it has much to learn from them
                     self._imagine(episode, [])
-            self._learn()
+            if self.cell.options.relocate == "none":
+                self._learn()
+        self._relocate()
+        self._learn()
+
+    def _demonstrated(self, seen: Observation, world: list[dict]) -> np.ndarray | None:
+        if not world:
+            world.append(self._env.twin.arrangement())
+        return self._help(seen)
+
+    def _relocate(self) -> None:
+        """Imagine the demonstrations in other scenes, before anything is learned."""
+        options = self.cell.options
+        if options.relocate == "none" or not options.relocations:
+            return
+        made, self._relocated = relocated(options.relocate, self._env, self._demonstrations, self._worlds,
+                                          options.relocations, self.cell.relocation, self.cell.seed)
+        for episode in made:
+            self._learner.add_imagined(episode)
 
     def _roll_out(self) -> None:
         states: list[EnvState] = []
@@ -223,7 +263,7 @@ class Trial:
             "intervention_rate": float(np.mean(self._interventions[-20:])) if self._interventions else None,
             "rho": learner.rho, "entropy_mean": learner.schedule.entropy, "positive_share": mix.positive,
             "selection_weight": mix.weight, **{f"q_{n}": v for n, v in learner.selection.values.items()},
-            **queues, **(self._source.numbers if self._source else {}), **learner.metrics,
+            **queues, **self._relocated, **(self._source.numbers if self._source else {}), **learner.metrics,
         }
 
 

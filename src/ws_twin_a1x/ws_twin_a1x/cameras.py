@@ -56,6 +56,16 @@ def camera_link(model: mujoco.MjModel, view: str) -> tuple[str, np.ndarray, np.n
     return parent, position, quat
 
 
+def optical_mount(link: tuple[str, np.ndarray, np.ndarray]) -> np.ndarray:
+    """(4, 4) pose of the optical frame (x right, y down, z forward) in a camera link's parent, from `camera_link`."""
+    _, position, quat = link
+    rotation, mount = np.zeros(9), np.eye(4)
+    mujoco.mju_quat2Mat(rotation, quat)
+    forward, left, up = rotation.reshape(3, 3).T
+    mount[:3, :3], mount[:3, 3] = np.column_stack([-left, -up, forward]), position + COLOR_OFFSET * left
+    return mount
+
+
 class Cameras:
     """Renders both views of a model, off screen. One GL context; use it from one thread.
 

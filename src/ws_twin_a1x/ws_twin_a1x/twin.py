@@ -88,6 +88,10 @@ class Twin:
         joints = [self.model.joint(name) for name in (*ARM_JOINTS, "gripper_finger_joint1")]
         self._joints = np.array([joint.id for joint in joints])  # one coordinate each: index qpos and qvel too
         self._finger2 = self.model.joint("gripper_finger_joint2").id
+        free = {int(i) for i, kind in zip(self.model.jnt_bodyid, self.model.jnt_type, strict=True)
+                if kind == mujoco.mjtJoint.mjJNT_FREE}
+        self._placeable = [self.model.body(i).name for i in range(self.model.nbody)
+                           if i in free or self.model.body_mocapid[i] >= 0]
         self._offset = np.array([0, 0, self.options.joint3_offset, 0, 0, 0])
         limits = np.array([joint.range for joint in joints[:6]])
         self._low, self._high = limits[:, 0] + LIMIT_MARGIN, limits[:, 1] - LIMIT_MARGIN
@@ -225,6 +229,23 @@ class Twin:
     def object_poses(self) -> dict[str, Pose]:
         """Name -> (position (3,) m, quaternion wxyz (4,)) in base_link."""
         return self._scene.poses(self.model, self.data)
+
+    def arrangement(self) -> dict[str, Pose]:
+        """Where everything is that can be placed: body -> position (3,) m, quaternion wxyz (4,)."""
+        return {name: (self.data.body(name).xpos.copy(), self.data.body(name).xquat.copy()) for name in self._placeable}
+
+    def arrange(self, poses: Mapping[str, Pose]) -> None:
+        """Put bodies of `arrangement` elsewhere, at rest. Raises ValueError for another body."""
+        for name, (position, quat) in poses.items():
+            if name not in self._placeable:
+                raise ValueError(f"body {name!r}: must be one of {', '.join(self._placeable)}")
+            mocap = self.model.body(name).mocapid[0]
+            if mocap >= 0:
+                self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = position, quat
+            else:
+                joint = self.data.joint(int(self.model.body(name).jntadr[0]))
+                joint.qpos[:3], joint.qpos[3:], joint.qvel[:] = position, quat, 0.0
+        self._settle()
 
     def close(self) -> None:
         """Free the renderer."""

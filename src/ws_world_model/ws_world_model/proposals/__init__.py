@@ -1,0 +1,1 @@
+"""What to imagine: one module for each kind of proposal."""

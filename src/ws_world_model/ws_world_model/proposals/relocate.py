@@ -1,0 +1,208 @@
+"""Relocated successes: their things elsewhere, their skill parts with them, and a new way between.
+
+After MimicGen (Mandlekar et al. 2023, arXiv 2310.17596) and DemoGen (Xue et al. 2025, arXiv 2502.16932).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ws_node.options import option
+from ws_rollouts.task import Task
+from ws_world_model.scene.donor import Donor
+from ws_world_model.scene.drawing import Motion
+from ws_world_model.scene.parts import Part, targets
+from ws_world_model.scene.registration import register
+
+NEAR_YAW = 0.25  # rad: donors that stood about so are preferred, as light and unseen sides do not turn with a thing
+APART = 0.01  # m, least gap between things that are moved by themselves
+TRIES = 20  # draws of places until the things are apart
+WAVER = 0.8  # AR(1) coefficient of the hand's noise, as of the scripted operator
+PRESS_ON = 0.5  # of a full action, in the last direction, when the way is over and the arm still trails
+
+
+@dataclass(frozen=True)
+class RelocateOptions:
+    """How far things are moved, and the hand that carries it out."""
+
+    margin: float = option(0.05, "share by which the range of places is wider than the task's scatter", low=0.0,
+                           high=1.0)
+    slowest: float = option(0.4, "least speed of a way, in full actions", low=0.05, high=1.0)
+    fastest: float = option(0.8, "greatest speed of a way, in full actions", low=0.05, high=1.0)
+    noise: float = option(0.09, "standard deviation of the hand, in full actions", low=0.0, high=1.0)
+    skill_noise: float = option(0.5, "share of it that is left in skill parts", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """A donor, the motion of each of its groups, and the seed of the hand."""
+
+    donor: Donor
+    motions: list[Motion]
+    seed: tuple[int, ...]
+
+
+class Places:
+    """Where each moving thing of the donors stood, and where else it might.
+
+    A thing's range is every place that could lie in a range of the task's scatter which holds all places seen: with
+    one demonstration twice as wide as with many.
+    """
+
+    def __init__(self, task: Task, donors: list[Donor], options: RelocateOptions):
+        self._half = np.asarray(task.scatter) * (1.0 + options.margin)
+        self.donors = donors
+        self.count = max(len(moving(donor)) for donor in donors)
+        self.centers = [np.array([donor.centers[_nth(donor, n)] for donor in donors]) for n in range(self.count)]
+        self.yaws = [np.zeros(len(donors)) for _ in range(self.count)]
+        self.registered = [np.zeros(len(donors), bool) for _ in range(self.count)]
+        for n in range(self.count):
+            first = _cloud(donors[0], n)
+            for i, donor in enumerate(donors):
+                found = register(first, _cloud(donor, n))
+                self.registered[n][i] = found.fits
+                self.yaws[n][i] = found.yaw if found.fits else 0.0
+
+    def draw(self, rng: np.random.Generator) -> tuple[Donor, list[Motion]]:
+        """A donor and a motion for each of its groups. Raises ValueError where its things would not stand apart."""
+        for _ in range(TRIES):
+            goals = [self._goal(n, rng) for n in range(self.count)]
+            weight = np.exp(-(((self.yaws[0] - goals[0][2]) / NEAR_YAW) ** 2)) + 1e-6
+            index = int(rng.choice(len(self.donors), p=weight / weight.sum()))
+            donor = self.donors[index]
+            own = {}
+            for n, group in enumerate(moving(donor)):
+                turn = goals[n][2] - self.yaws[n][index]
+                own[group] = Motion.about(donor.centers[group], goals[n][:2], float(turn))
+            motions = [own.get(g) or own[_nearest(donor, g, list(own))] for g in range(len(donor.groups))]
+            if _apart(donor, motions):
+                return donor, motions
+        raise ValueError("things would stand in each other")
+
+    def _goal(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """x, y, yaw."""
+        seen = np.column_stack([self.centers[n], self.yaws[n]])
+        low, high = seen.max(0) - 2 * self._half, seen.min(0) + 2 * self._half
+        middle = (low + high) / 2  # a thing whose footprint was seen badly may have been farther off
+        half = np.maximum((high - low) / 2, self._half)
+        return rng.uniform(middle - half, middle + half)
+
+
+class Hand:
+    """Carries a relocation out, closed loop: ask it for the action on each locked target.
+
+    `step` is the donor's step that is being done, `opening` what the gripper was there, `part` the part's number;
+    `over` says that no way is left.
+    """
+
+    def __init__(self, relocation: Relocation, task: Task, options: RelocateOptions):
+        donor = relocation.donor
+        self._task, self._options = task, options
+        self._scale = np.asarray(task.action_scale)
+        self._rng = np.random.default_rng(relocation.seed)
+        self._speed = self._rng.uniform(options.slowest, options.fastest)
+        self._noise = np.zeros(len(self._scale))
+        path = targets(donor.episode)
+        low, high = np.asarray(task.workspace_low), np.asarray(task.workspace_high)
+        self._ways = [np.clip(relocation.motions[group](path[part.start : part.end]), low, high)
+                      for part, group in zip(donor.parts, donor.part_groups, strict=True)]
+        self._grip = donor.episode.action[:, -1]
+        self._openings = donor.episode.state[:, 6]
+        self._donor, self.part, self._index = donor, 0, 0
+        self._push = final_direction(donor.parts[-1], path) @ relocation.motions[donor.part_groups[-1]].rotation.T
+        self.inside = False  # a skill part, not a way between
+        self.opening = float(self._openings[0])
+
+    @property
+    def over(self) -> bool:
+        return self.part == len(self._ways)
+
+    @property
+    def step(self) -> int:
+        """0 before the first part."""
+        if self.over:
+            return len(self._donor.episode)
+        part = self._donor.parts[self.part]
+        if self._index:
+            return part.start + self._index
+        return self._donor.parts[self.part - 1].end if self.part else 0
+
+    def act(self, target: np.ndarray) -> np.ndarray:
+        """(A,) float32 on the locked target (3,) m."""
+        steady = self._options.skill_noise if self.inside else 1.0
+        self._noise = WAVER * self._noise + np.sqrt(1 - WAVER**2) * self._options.noise * self._rng.standard_normal(
+            len(self._scale))
+        action = np.zeros(len(self._scale) + 1, np.float32)
+        if self.over:
+            action[:-1] = np.clip(PRESS_ON * self._push[: len(self._scale)], -1, 1)
+            return action
+        part = self._donor.parts[self.part]
+        way = self._ways[self.part]
+        gap = (way[self._index] - target)[: len(self._scale)] / self._scale
+        move = np.clip(gap, -self._speed, self._speed) + steady * self._noise
+        action[:-1] = np.clip(move, -1, 1)
+        if np.abs(gap).max() <= 1.0:
+            self.inside = True
+            action[-1] = self._grip[part.start + self._index]
+            self._index += 1
+            self.opening = float(self._openings[part.start + self._index])
+            if self._index == len(way):
+                self.part, self._index, self.inside = self.part + 1, 0, False
+        return action
+
+
+def relocations(places: Places, seed: int) -> Iterator[Relocation | None]:
+    """One after the other, without end; None for one whose things would not stand apart."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            yield Relocation(*places.draw(np.random.default_rng([seed, number])), (seed, number, 1))
+        except ValueError:
+            yield None
+
+
+def moving(donor: Donor) -> list[int]:
+    """The groups that something is done to, in the order of the parts."""
+    return list(dict.fromkeys(donor.part_groups))
+
+
+def final_direction(part: Part, path: np.ndarray) -> np.ndarray:
+    """Unit vector (3,) of the last motion of a part's targets, zeros where it rested."""
+    way = path[part.end - 1] - path[max(part.start, part.end - 4)]
+    length = np.linalg.norm(way)
+    return way / length if length > 0.003 else np.zeros(3)
+
+
+def _nth(donor: Donor, n: int) -> int:
+    groups = moving(donor)
+    return groups[min(n, len(groups) - 1)]
+
+
+def _cloud(donor: Donor, n: int) -> np.ndarray:
+    """All points of the n-th moving thing as it stood at first, (N, 3) m."""
+    group = _nth(donor, n)
+    clouds = [cloud[cloud.born == 0].xyz for cloud in donor.groups[group].values()]
+    clouds += [cloud.xyz for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
+    return np.concatenate(clouds)
+
+
+def _nearest(donor: Donor, group: int, others: list[int]) -> int:
+    return min(others, key=lambda other: np.linalg.norm(donor.centers[group] - donor.centers[other]))
+
+
+def _apart(donor: Donor, motions: list[Motion]) -> bool:
+    """Whether things with motions of their own keep their distance on the table."""
+    groups = moving(donor)
+    feet = []
+    for n, group in enumerate(groups):
+        points = _cloud(donor, n)[::11]
+        feet.append(motions[group](points)[:, :2])
+    trees = [cKDTree(each) for each in feet]
+    return all(not trees[a].sparse_distance_matrix(trees[b], APART).nnz
+               for a in range(len(trees)) for b in range(a))
+

@@ -1,0 +1,243 @@
+"""Draws both views of a donor's things at other places, with the arm where it would be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ws_rollouts.episode import VIEWS
+from ws_world_model.scene.donor import Body, Donor
+from ws_world_model.scene.kernels import splat
+from ws_world_model.scene.memory import SceneMemory
+from ws_world_model.scene.points import Cloud
+from ws_world_model.scene.shots import Shot
+
+OVERSAMPLING = 2  # pixels drawn for each of the policy's, along a side
+RADIUS, WIDE = 0.0005, 0.0035  # m, half-widths of points: as they are, and to fill holes between them
+ARM_RADIUS = 0.0008  # m
+BEHIND = 0.008  # m, by which a pixel must be farther than those around it to be a hole
+BESIDE = 40  # px of the camera around the crop in which the arm's pixels are kept
+ARMS = 2  # nearest shots whose pixels of the arm are drawn
+HAND_DEPTH = 0.10  # m, of the robot's pixels in the wrist view that are too near to measure
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A rigid motion of a thing on the table: turn by `yaw` rad about base_link's origin, then move by (x, y) m."""
+
+    x: float
+    y: float
+    yaw: float
+
+    @classmethod
+    def about(cls, center: np.ndarray, target: np.ndarray, yaw: float) -> Motion:
+        """Turn about `center` (2,) and bring that to `target` (2,)."""
+        c, s = np.cos(yaw), np.sin(yaw)
+        return cls(float(target[0] - c * center[0] + s * center[1]), float(target[1] - s * center[0] - c * center[1]),
+                   float(yaw))
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """(3, 3)."""
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+    @property
+    def shift(self) -> np.ndarray:
+        """(3,) m."""
+        return np.array([self.x, self.y, 0.0])
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Of points (..., 3)."""
+        return points @ self.rotation.T + self.shift
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """The inverse."""
+        return (points - self.shift) @ self.rotation
+
+
+STILL = Motion(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the robot is: rotations (L, 3, 3) and positions (L, 3) of its links, and the gripper's opening."""
+
+    rotations: np.ndarray
+    positions: np.ndarray
+    opening: float
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """The robot's pixels of one shot in the side view: in their links' frames, (N, 3) m, and colors."""
+
+    tool: np.ndarray
+    opening: float
+    link: np.ndarray
+    local: np.ndarray
+    rgb: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """The robot's pixels of one shot in the wrist view, as drawn: colors times alpha, alpha, depth m."""
+
+    opening: float
+    color: np.ndarray
+    alpha: np.ndarray
+    depth: np.ndarray
+
+
+class Drawer:
+    """Frames (S, S, 3) uint8 of the task's crops. Prepared from the memory when made; make a new one when that grows."""
+
+    def __init__(self, memory: SceneMemory):
+        self._memory, self._task = memory, memory.task
+        self._size = memory.task.image_size
+        self._side = OVERSAMPLING * self._size
+        links = memory.unprojector.links
+        self._tool = links.index("gripper_link")
+        self._arms = [self._arm(shot) for donor in memory.donors for shot in donor.shots]
+        self._arm_tools = np.array([arm.tool for arm in self._arms])
+        self._arm_openings = np.array([arm.opening for arm in self._arms])
+        self._hands = [self._hand(shot) for donor in memory.donors for shot in donor.shots]
+        self._hand_openings = np.array([hand.opening for hand in self._hands])
+        self._base = self._background()
+
+    def lens(self, view: str) -> np.ndarray:
+        """fx, fy, cx, cy of the picture that is drawn."""
+        x, y, width, height = self._task.crop(view)
+        fx, fy, cx, cy = self._memory.streams[view].lens
+        sx, sy = self._side / width, self._side / height
+        return np.array([fx * sx, fy * sy, (cx + 0.5 - x) * sx - 0.5, (cy + 0.5 - y) * sy - 0.5])
+
+    def draw(self, donor: Donor, motions: list[Motion], moment: int, offsets: list[np.ndarray], pose: Pose,
+             views: tuple[str, ...] = VIEWS) -> dict[str, np.ndarray]:
+        """Both views of a donor's groups under `motions`, as they were at its shot `moment`; its bodies are `offsets`
+        (3,) m from where their group's motion puts them, and the robot is at `pose`."""
+        out = {}
+        for view in views:
+            mount = self._memory.streams[view].mount
+            rotation, position = self._memory.unprojector.camera(view, mount, pose.rotations, pose.positions)
+            things = [(group[view], motion, np.zeros(3)) for group, motion in zip(donor.groups, motions, strict=True)]
+            for body, offset in zip(donor.bodies, offsets, strict=True):
+                things.append((body.clouds[view], _motion_of(body, motions), offset))
+            picture, depth = self._behind(view, rotation, position)
+            self._things(picture, depth, self.lens(view), things, moment, rotation, position)
+            if view == "side":
+                self._draw_arm(picture, depth, rotation, position, pose)
+            else:
+                picture = self._lay_hand(picture, depth, pose.opening)
+            out[view] = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        return out
+
+    # what stays
+
+    def _background(self) -> tuple[np.ndarray, np.ndarray]:
+        """The side view's empty scene, drawn size: color uint8 and depth."""
+        x, y, width, height = self._task.crop("side")
+        color, depth, count = (a[y : y + height, x : x + width] for a in self._memory.background)
+        weight = (count > 0).astype(np.float32)
+        size = (self._side, self._side)
+        share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+        known = np.maximum(share, 1e-6)
+        color = cv2.resize((color * weight[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        depth = cv2.resize((depth * weight).astype(np.float32), size, interpolation=cv2.INTER_AREA) / known
+        mount = self._memory.streams["side"].mount
+        plain, far = self._plain("side", mount[:3, :3], mount[:3, 3])
+        picture = np.where(share[..., None] > 0.3, color / known[..., None], plain)
+        self.unseen = float(np.mean(share <= 0.3))
+        return picture.round().astype(np.uint8), np.where(share > 0.3, depth, far).astype(np.float32)
+
+    def _plain(self, view: str, rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The table alone: color uint8 and depth m."""
+        memory, lens = self._memory, self.lens(view)
+        matrix = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
+        table = memory.maps[view]
+        mean = table.picture.reshape(-1, 3).mean(0)
+        warp = table.homography(memory.plane, rotation, position, matrix)
+        picture = cv2.warpPerspective(table.picture, warp, (self._side, self._side), flags=cv2.INTER_LINEAR,
+                                      borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(map(float, mean)))
+        rows, columns = np.indices((self._side, self._side))
+        rays = np.stack([(columns - lens[2]) / lens[0], (rows - lens[3]) / lens[1], np.ones_like(rows)], -1)
+        rays = rays @ rotation.T
+        a, b, c = memory.plane
+        fall = b * rays[..., 0] + c * rays[..., 1] - rays[..., 2]
+        drop = position[2] - a - b * position[0] - c * position[1]
+        depth = np.where(fall > 1e-6, drop / np.maximum(fall, 1e-6), 1e3)
+        return picture, depth.astype(np.float32)
+
+    def _behind(self, view: str, rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if view == "side":
+            return self._base[0].copy(), self._base[1].copy()
+        return self._plain(view, rotation, position)
+
+    # things
+
+    def _things(self, picture: np.ndarray, depth: np.ndarray, lens: np.ndarray, things, moment: int,
+                rotation: np.ndarray, position: np.ndarray) -> None:
+        """Points, then what they leave open: gaps inside their outline by wider points, gaps that show what is behind
+        by the median around."""
+        behind, wide, wide_depth = depth.copy(), picture.copy(), depth.copy()
+        for cloud, motion, offset in things:  # the camera moves the other way, not the points
+            turn, place = motion.rotation.T @ rotation, motion.back(position - offset)
+            for out, z, radius in ((picture, depth, RADIUS), (wide, wide_depth, WIDE)):
+                splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, moment, turn, place, lens, radius, z, out)
+        hit = (depth < behind).astype(np.uint8)
+        edged = cv2.copyMakeBorder(hit, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
+        closed = cv2.morphologyEx(edged, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))[8:-8, 8:-8]
+        hole = (closed > hit) & (wide_depth < behind)
+        picture[hole], depth[hole] = wide[hole], wide_depth[hole]
+        middle = cv2.medianBlur(depth, 3)
+        through = (closed > 0) & (depth > middle + BEHIND)
+        picture[through], depth[through] = cv2.medianBlur(picture, 3)[through], middle[through]
+
+    # the robot
+
+    def _arm(self, shot: Shot) -> _Arm:
+        seen = shot.views["side"]
+        x, y, width, height = self._task.crop("side")
+        mask = np.zeros(seen.link.shape, bool)
+        rows = slice(max(y - BESIDE, 0), y + height + BESIDE)
+        columns = slice(max(x - BESIDE, 0), x + width + BESIDE)
+        mask[rows, columns] = (seen.link >= 0)[rows, columns]
+        link = seen.link[mask].astype(int)
+        local = np.einsum("nij,ni->nj", shot.rotations[link], seen.points[mask] - shot.positions[link])
+        return _Arm(shot.tool, shot.opening, link, local.astype(np.float32), seen.color[mask])
+
+    def _draw_arm(self, picture: np.ndarray, depth: np.ndarray, rotation: np.ndarray, position: np.ndarray,
+                  pose: Pose) -> None:
+        gaps = np.linalg.norm(self._arm_tools - pose.positions[self._tool], axis=1)
+        gaps = gaps + 0.2 * np.abs(self._arm_openings - pose.opening)  # m; a finger's width is worth 2 cm of way
+        for number in np.argsort(gaps)[:ARMS]:
+            arm = self._arms[number]
+            xyz = np.einsum("nij,nj->ni", pose.rotations[arm.link], arm.local) + pose.positions[arm.link]
+            cloud = Cloud.of(xyz, arm.rgb)
+            splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS,
+                  depth, picture)
+
+    def _hand(self, shot: Shot) -> _Hand:
+        seen = shot.views["wrist"]
+        x, y, width, height = self._task.crop("wrist")
+        mask = (seen.link >= 0)[y : y + height, x : x + width].astype(np.float32)
+        size = (self._side, self._side)
+        alpha = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+        color = seen.color[y : y + height, x : x + width] * mask[..., None]
+        depth = cv2.resize(seen.depth[y : y + height, x : x + width] * mask, size, interpolation=cv2.INTER_AREA)
+        depth = np.where(alpha > 0, depth / np.maximum(alpha, 1e-6), HAND_DEPTH)
+        return _Hand(shot.opening, cv2.resize(color, size, interpolation=cv2.INTER_AREA), alpha,
+                     depth.astype(np.float32))
+
+    def _lay_hand(self, picture: np.ndarray, depth: np.ndarray, opening: float) -> np.ndarray:
+        hand = self._hands[int(np.argmin(np.abs(self._hand_openings - opening)))]
+        alpha = np.where(hand.depth < depth, hand.alpha, 0.0)[..., None]
+        color = np.where(alpha > 0, hand.color, 0.0)
+        return np.clip(picture * (1 - alpha) + color + 0.5, 0, 255).astype(np.uint8)
+
+
+def _motion_of(body: Body, motions: list[Motion]) -> Motion:
+    return STILL if body.group is None else motions[body.group]
+

@@ -145,6 +145,8 @@ def _learning(settings: Settings) -> list[Process]:
     world_model = {**common, **folder, "active": mode.imagines, "seed": settings.seed}
     if mode.imagines:  # else it knows no options of a worker, and would refuse them
         world_model |= {"worker.demonstrations": settings.demonstrations, "worker.paced": mode.paced}
+        if not mode.relocates:
+            world_model["worker.relocations"] = 0
         world_model |= {f"counterfactuals.{name}": value for name, value in mode.counterfactuals.items()}
         if settings.robot == "a1x":
             world_model["dynamics.lead"] = REAL_ARM["max_lead"]

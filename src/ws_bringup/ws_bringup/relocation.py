@@ -1,4 +1,4 @@
-"""Relocated demonstrations in lockstep: carried out by the twin itself (the oracle), or drawn from its depth cameras."""
+"""Relocated demonstrations in lockstep: carried out by the twin itself (the oracle), or drawn from its depth."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TwinStage:
                 break
             seen, reward, success, _ = env.step(action)
         self.counts["made" if success else "no success"] += 1
-        return episode_of(env.task, f"relocated-{relocation.seed[1]:05d}", rows, True, False) if success else None
+        return episode_of(env.task, f"relocated-{relocation.seed[-2]:05d}", rows, True, False) if success else None
 
     def _arrange(self, twin: Twin, relocation: Relocation) -> None:
         donor, table = relocation.donor, self._env.task.table
@@ -84,7 +84,8 @@ class TwinStage:
         pose = RobotPose(*links.poses(joints, opening), opening)
         tool = pose.positions[links.index("gripper_link")]
         tracker.follow(tool, hand.part, hand.step)
-        drawn = self._stage.drawer.draw(relocation.donor, relocation.motions, tracker.moment, tracker.offsets(tool), pose)
+        drawn = self._stage.drawer.draw(relocation.donor, relocation.motions, tracker.moment, tracker.offsets(tool),
+                                        pose)
         self.compared.append((true, drawn))
 
 
@@ -96,13 +97,13 @@ def relocated(kind: str, env: Env, demonstrations: list[Episode], worlds: dict[s
     for episode in demonstrations:
         memory.add(episode)
     places = Places(env.task, memory.donors, options)
-    wanted = islice(relocations(places, seed), TRIES * count)
+    wanted = islice(relocations(places, (seed,)), TRIES * count)
     made: list[Episode] = []
     if kind == "oracle":
         stage = TwinStage(env, memory, options, worlds)
         play = stage.play
     else:
-        lag = fit_lag(env.task, demonstrations)
+        lag = fit_lag(env.task, [(donor.episode, donor.start) for donor in memory.donors])
         stage = Stage(memory, FreeArm(env.task, lag), options, seed)
         stage.prepare()
         play = lambda each: stage.play(each).episode  # noqa: E731

@@ -57,7 +57,7 @@ class CellOptions:
                           low=0, high=1000)
     world_model_steps: float = option(0.5, "most training steps of a learned world model per real step", low=0.0,
                                       high=100.0)
-    relocate: str = option("none", "who imagines the demonstrations in other scenes: nobody, the twin, the scene memory",
+    relocate: str = option("none", "demonstrations in other scenes: none, by the twin itself, drawn from depth",
                            choices=("none", "oracle", "drawn"))
     relocations: int = option(160, "such successes that are imitated", low=0, high=10_000)
     rgbd_every: int = option(3, "each so many-th exposure is kept with its depth", low=1, high=100)
@@ -137,7 +137,8 @@ class Trial:
                            domain_randomisation=options.domain_randomisation)
         self._env = Env(self._task, cell.seed, twin, rgbd_every=options.rgbd_every if relocates else 0)
         self._demonstrations: list[Episode] = []
-        self._worlds: dict[str, dict] = {}
+        self._worlds: dict[str, dict] = {}  # episode id -> the twin's arrangement at its start
+        self._world: dict | None = None
         self._relocated: dict[str, float] = {}
         self._operator = ScriptedOperator(self._task, cell.operator, cell.seed)
         self._learner = Learner(self._task, cell.learner, cell.sac, cell.network, cell.seed, cell.schedule,
@@ -182,13 +183,12 @@ class Trial:
             if number > 10 * need:
                 raise RuntimeError(f"the operator won {self._learner.demonstrations} of {number - 1} demonstrations")
             self._operator.begin(demonstration=True)
-            world: list[dict] = []
-            name = f"demonstration-{number:03d}"
-            episode = play(self._env, lambda seen: self._demonstrated(seen, world), name, lambda _, a: (a, DEMONSTRATION))
+            name, self._world = f"demonstration-{number:03d}", None
+            episode = play(self._env, self._demonstrated, name, lambda _, a: (a, DEMONSTRATION))
             if episode.success:
                 self._learner.add(episode)
                 self._demonstrations.append(episode)
-                self._worlds[name] = world[0]
+                self._worlds[name] = self._world
                 if isinstance(self._source, Learned):  # it has much to learn from them
                     self._imagine(episode, [])
             if self.cell.options.relocate == "none":
@@ -196,9 +196,9 @@ class Trial:
         self._relocate()
         self._learn()
 
-    def _demonstrated(self, seen: Observation, world: list[dict]) -> np.ndarray | None:
-        if not world:
-            world.append(self._env.twin.arrangement())
+    def _demonstrated(self, seen: Observation) -> np.ndarray | None:
+        if self._world is None:
+            self._world = self._env.twin.arrangement()
         return self._help(seen)
 
     def _relocate(self) -> None:

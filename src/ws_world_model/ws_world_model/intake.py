@@ -11,7 +11,8 @@ import numpy as np
 
 from ws_rollouts.bag import BagError, read_episode
 from ws_rollouts.catalog import finished
-from ws_rollouts.episode import SYNTHETIC, Episode
+from ws_rollouts.episode import DEMONSTRATION, SYNTHETIC, Episode
+from ws_rollouts.summary import read_summary
 from ws_rollouts.task import Task
 
 # words in a BagError's reason -> what it is counted as; the first that fits
@@ -59,8 +60,10 @@ class Intake:
     held out again. Episodes shorter than `shortest` actions are released at once: they measure nothing.
     """
 
-    def __init__(self, task: Task, held_out: int = 2, shortest: int = 12, trained: Iterable[str] = ()):
-        self.task, self._keep, self._shortest = task, held_out, shortest
+    def __init__(self, task: Task, held_out: int = 2, shortest: int = 12, trained: Iterable[str] = (),
+                 depth: bool = False):
+        """With `depth` demonstrations come with what the depth cameras saw."""
+        self.task, self._keep, self._shortest, self._depth = task, held_out, shortest, depth
         self._before = set(trained)
         self._pending: deque[str] = deque()
         self._offered: set[str] = set()
@@ -105,7 +108,8 @@ class Intake:
             return None
         uri = self._pending.popleft()
         try:
-            episode = read_episode(Path(uri), self.task)
+            depth = self._depth and read_summary(Path(uri)).source == DEMONSTRATION
+            episode = read_episode(Path(uri), self.task, rgbd=depth)
             self._check(uri, episode)
         except BagError as error:
             self.rejected[reason_of(error)] += 1

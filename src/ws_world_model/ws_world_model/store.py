@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from ws_rollouts.schema import BagError
 from ws_rollouts.summary import Summary, read_summary
 from ws_rollouts.writer import OPEN
 
-VERSION, LABEL = "world_model_version", "label"  # notes of a synthetic episode
+VERSION, LABEL, KIND = "world_model_version", "label", "kind"  # notes of a synthetic episode
+RELOCATED = "relocated"  # a kind that no version of the networks made: it is never out of date
 _MIB = 1 << 20
 
 
@@ -42,6 +44,7 @@ class Entry:
     summary: Summary
     version: int
     label: str
+    relocated: bool = False
 
 
 class Store:
@@ -72,6 +75,11 @@ class Store:
         return dict(Counter(entry.label for entry in self.entries))
 
     @property
+    def relocated(self) -> int:
+        """Relocated demonstrations."""
+        return sum(entry.relocated for entry in self.entries)
+
+    @property
     def transitions(self) -> int:
         """Actions in all rollouts."""
         return sum(entry.summary.steps for entry in self.entries)
@@ -94,7 +102,7 @@ class Store:
             summary = read_summary(write_episode(self.folder, episode))
         except OSError as error:
             raise StoreError(f"{self.folder}: {error.strerror or error}") from error
-        self.entries.append(Entry(summary, int(episode.notes.get(VERSION, 0)), episode.notes.get(LABEL, "")))
+        self.entries.append(_entry(summary, {VERSION: "0", LABEL: "", **episode.notes}))
         self.bytes += summary.bytes
         with contextlib.suppress(StoreError):  # the new one is there; what is too much goes next time
             self._evict_surplus()
@@ -105,7 +113,8 @@ class Store:
 
         Raises StoreError as the disk does.
         """
-        old = [entry for entry in self.entries if entry.version < version - self.options.versions]
+        old = [entry for entry in self.entries
+               if entry.version < version - self.options.versions and not entry.relocated]
         for entry in old:
             self._delete(entry)
         return len(old)
@@ -124,13 +133,13 @@ class Store:
 
     def _evict_surplus(self) -> None:
         while len(self.entries) > self.options.most_rollouts or self.bytes > self.options.most_mib * _MIB:
-            self._delete(self.entries[0])
+            self._delete(next((entry for entry in self.entries if not entry.relocated), self.entries[0]))
 
     def _read(self, summary: Summary) -> None:
         folder = Path(summary.uri)
         try:
             notes = read_information(folder)["custom_data"]
-            self.entries.append(Entry(summary, int(notes[VERSION]), str(notes[LABEL])))
+            self.entries.append(_entry(summary, notes))
         except (BagError, KeyError, ValueError) as error:
             self.damaged.append(BagError(folder, f"no synthetic rollout: {error}"))
 
@@ -146,3 +155,7 @@ class Store:
             raise StoreError(f"{self.folder}: cannot delete {folder.name}: {error.strerror or error}") from error
         self.entries.remove(entry)
         self.bytes -= entry.summary.bytes
+
+
+def _entry(summary: Summary, notes: Mapping[str, str]) -> Entry:
+    return Entry(summary, int(notes[VERSION]), str(notes[LABEL]), notes.get(KIND) == RELOCATED)

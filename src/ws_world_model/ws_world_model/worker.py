@@ -16,10 +16,12 @@ from ws_rollouts.schema import BagError
 from ws_rollouts.summary import Summary
 from ws_world_model.gate import Gate, Quality, Verdict
 from ws_world_model.intake import Intake
+from ws_world_model.proposals.relocator import Relocator
 from ws_world_model.store import Store, StoreError
 from ws_world_model.student import HeldOut, Student
 
 WAITING, READING, TRAINING, GENERATING, PAUSED = "waiting", "reading", "training", "generating", "paused"
+RELOCATING = "relocating"
 RETRY = 30.0  # s until a disk that refused is tried again
 BAGS, VERSION = "synthetic rollouts", "version"  # what is written
 REPLAY_EVERY = 5.0  # s between two replays while the reward model's errors keep the gate shut
@@ -46,6 +48,7 @@ class WorkerOptions:
     demo_pool: int = option(20, "newest demonstrations that segments are taken from", low=1, high=10_000)
     unread: int = option(32, "synthetic rollouts that the learner has not read at which generation waits", low=1,
                          high=1000)
+    relocations: int = option(160, "demonstrations in other scenes that are imagined; 0: none", low=0, high=100_000)
     paced: bool = option(False, "the truer the world model, the wider the perturbations")
     cpu_share: float = option(1.0, "most of one core that is used", low=0.01, high=1.0)
 
@@ -65,6 +68,7 @@ class Worker:
         store: Store,
         options: WorkerOptions | None = None,
         gate: Gate | None = None,
+        relocator: Relocator | None = None,
         announce: Callable[[Summary], None] = lambda summary: None,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
@@ -72,6 +76,8 @@ class Worker:
     ):
         self.student, self.intake, self.store = student, intake, store
         self.options, self.gate = options or WorkerOptions(), gate or Gate()
+        self.relocator = relocator or Relocator(intake.task, 0, 1)
+        self.relocator.had(store.relocated)
         self._announce, self._say, self._clock, self._cpu = announce, say, clock, cpu
         self.score: HeldOut | None = None  # of the version in use
         self.reward_auc: float | None = None
@@ -127,6 +133,8 @@ class Worker:
         """One word, and why."""
         if self.error:
             return PAUSED, self.error
+        if self.relocator.due:
+            return RELOCATING, f"{self.relocator.made} of {self.options.relocations} demonstrations in other scenes"
         if self._round:
             return TRAINING, self._progress
         if len(self.intake):
@@ -155,6 +163,9 @@ class Worker:
         return did
 
     def _unit(self, now: float) -> bool:
+        if self.relocator.due and not self._outbox and not self._waits(BAGS, now):
+            self._relocate()  # first of all: the first policy learns from these
+            return True
         if self._round:
             return self._go_on()
         if len(self.intake):
@@ -184,6 +195,11 @@ class Worker:
         taken = self.intake.take()
         if taken.error:
             self._say(f"rollout left out: {taken.error}")
+        if taken.episode is not None:
+            unfit = self.relocator.offer(taken.episode)
+            if unfit:
+                self._say(f"demonstration cannot be moved: {unfit}")
+            taken.episode.rgbd = {}  # it is large, and nobody else looks at it
         for episode in taken.released:
             try:
                 self.student.add(episode)
@@ -345,6 +361,18 @@ class Worker:
         self.counts.update(counts)
         self._outbox.extend(episodes)
         self.film = episodes[0] if episodes else self.film
+
+    def _relocate(self) -> None:
+        try:
+            self.store.check_space()
+        except StoreError as error:
+            self._pause(BAGS, str(error))
+            return
+        episode = self.relocator.make()
+        if episode is not None:
+            self.film = episode
+            self._outbox.append(episode)
+            self._write()
 
     def _write(self) -> None:
         episode = self._outbox[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rclpy.node import Node
@@ -67,12 +68,15 @@ class WorldModelNode(Node):
         from ws_node.cpu import tune_for_torch
 
         tune_for_torch()
+        from ws_driver_a1x.options import RelayOptions
         from ws_world_model.apprentice import Apprentice
         from ws_world_model.calibration import CalibrationOptions
         from ws_world_model.counterfactuals import CounterfactualOptions
         from ws_world_model.dynamics import DynamicsOptions
         from ws_world_model.geometry import GeometryOptions
         from ws_world_model.labels import LabelOptions
+        from ws_world_model.proposals.relocate import RelocateOptions
+        from ws_world_model.proposals.relocator import Relocator
         from ws_world_model.rewards import RewardModel, RewardOptions
         from ws_world_model.training import Trainer, TrainerOptions
         from ws_world_model.versions import Versions
@@ -83,7 +87,11 @@ class WorldModelNode(Node):
         options = declare(self, WorkerOptions, "worker.")
         gate = Gate(declare(self, GateOptions, "gate."))
         store = declare(self, StoreOptions, "store.")
-        trainer = Trainer(task, declare(self, TrainerOptions, "trainer."), declare(self, DynamicsOptions, "dynamics."),
+        dynamics = declare(self, DynamicsOptions, "dynamics.")
+        relay = replace(RelayOptions(), max_lead=dynamics.lead)
+        relocator = Relocator(task, options.relocations, options.demonstrations,
+                              declare(self, RelocateOptions, "relocate."), relay, seed, uuid.uuid4().hex[:8])
+        trainer = Trainer(task, declare(self, TrainerOptions, "trainer."), dynamics,
                           declare(self, CalibrationOptions, "calibration."),
                           declare(self, GeometryOptions, "geometry."), seed)
         rewards = RewardModel(task, declare(self, RewardOptions, "rewards."), seed,
@@ -96,8 +104,8 @@ class WorldModelNode(Node):
             view: self.create_publisher(Image, f"world_model/imagined/{view}/image_raw", 5) for view in VIEWS}
         self.create_timer(FILM_PERIOD, self._show)
         notes = student.resume() if self._options.resume else None
-        intake = Intake(task, options.held_out, trained=trained_of(notes))
-        worker = Worker(student, intake, Store(folder / "synthetic", store), options, gate, self._announce,
+        intake = Intake(task, options.held_out, trained=trained_of(notes), depth=options.relocations > 0)
+        worker = Worker(student, intake, Store(folder / "synthetic", store), options, gate, relocator, self._announce,
                         self.get_logger().info)
         if notes is not None:
             worker.resumed(notes)
@@ -161,7 +169,9 @@ class WorldModelNode(Node):
             return OK, OFF, {"rollouts seen": len(self._seen)}
         state, reason = worker.state
         values = {"version": worker.student.version, "gate": worker.verdict.reason, "queue": worker.queue,
-                  "dropped": worker.rounds_dropped, **dict(worker.intake.rejected)}
+                  "dropped": worker.rounds_dropped, "relocations": " ".join(worker.relocator.gate),
+                  **{f"relocation dropped: {reason}": n for reason, n in worker.relocator.dropped.items()},
+                  **worker.relocator.problems, **dict(worker.intake.rejected)}
         if worker.error:
             return ERROR, worker.error, values
         if worker.student.rewards_stopped or worker.intake.rejected:

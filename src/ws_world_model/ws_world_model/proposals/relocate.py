@@ -29,6 +29,7 @@ PRESS_ON = 0.5  # of a full action, in the last direction, when the way is over 
 class RelocateOptions:
     """How far things are moved, and the hand that carries it out."""
 
+    donors: int = option(20, "demonstrations that are moved, the first ones", low=1, high=1000)
     margin: float = option(0.05, "share by which the range of places is wider than the task's scatter", low=0.0,
                            high=1.0)
     slowest: float = option(0.4, "least speed of a way, in full actions", low=0.05, high=1.0)
@@ -155,13 +156,13 @@ class Hand:
         return action
 
 
-def relocations(places: Places, seed: int) -> Iterator[Relocation | None]:
+def relocations(places: Places, seed: tuple[int, ...]) -> Iterator[Relocation | None]:
     """One after the other, without end; None for one whose things would not stand apart."""
     number = 0
     while True:
         number += 1
         try:
-            yield Relocation(*places.draw(np.random.default_rng([seed, number])), (seed, number, 1))
+            yield Relocation(*places.draw(np.random.default_rng([*seed, number])), (*seed, number, 1))
         except ValueError:
             yield None
 

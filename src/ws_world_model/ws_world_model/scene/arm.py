@@ -100,20 +100,23 @@ class FreeArm:
         self._relay.on_gripper(self.opening)
 
 
-def fit_lag(task: Task, episodes: Sequence[Episode]) -> Lag:
-    """The lag whose arm comes nearest to the recorded tool on the free first steps of episodes with depth."""
-    arm, best = FreeArm(task), (np.inf, Lag())
+def fit_lag(task: Task, runs: Sequence[tuple[Episode, np.ndarray]], relay: RelayOptions | None = None) -> Lag:
+    """The lag whose arm comes nearest to the recorded tool on the free first steps of episodes that began at rest.
+
+    `runs`: episode and joints (6,) rad at its start.
+    """
+    arm, best = FreeArm(task, relay=relay), (np.inf, Lag())
     for delay in DELAYS:
         for tau in TAUS:
             arm.lag = Lag(delay, tau)
-            gaps = [gap for episode in episodes[:FITTED] for gap in _gaps(arm, episode)]
+            gaps = [gap for episode, joints in runs[:FITTED] for gap in _gaps(arm, episode, joints)]
             best = min(best, (float(np.mean(gaps)) if gaps else np.inf, arm.lag), key=lambda each: each[0])
     return best[1]
 
 
-def _gaps(arm: FreeArm, episode: Episode) -> list[float]:
+def _gaps(arm: FreeArm, episode: Episode, joints: np.ndarray) -> list[float]:
     """Distances of the tool from the recorded one, m, less the one at the start."""
-    arm.reset(episode.rgbd["side"].joints[0], float(episode.state[0, STATE["gripper"]][0]))
+    arm.reset(joints, float(episode.state[0, STATE["gripper"]][0]))
     position = episode.state[:, STATE["position"]]
     offset, gaps = position[0] - arm.state[STATE["position"]], []
     for step in range(min(FREE, len(episode))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from ws_rollouts.episode import STATE, VIEWS, Episode
 from ws_world_model.scene.kernels import seen_through
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
 from ws_world_model.scene.points import Cloud, absent, connected, merged
+from ws_world_model.scene.robot import Arm, Hand
 from ws_world_model.scene.shots import Shot
 from ws_world_model.scene.table import HIGHEST, Region, height
 
@@ -62,18 +63,20 @@ class Body:
 class Donor:
     """One success. groups: things that move on their own, view -> Cloud each, at the places that they had.
 
-    steps (M,): the donor's step at each of M shots; part_groups: the thing that each part is about; center (2,) m of
-    each group's footprint.
+    steps (M,): the donor's step at each of M shots, which the clouds' moments count; part_groups: the thing that each
+    part is about; centers: (2,) m, of each group's footprint; arms, hands: the robot's pixels in each shot.
     """
 
-    episode: Episode
+    episode: Episode  # without what its depth cameras saw
     parts: list[Part]
-    shots: list[Shot]
     steps: np.ndarray
     groups: list[dict[str, Cloud]]
     centers: list[np.ndarray]
     part_groups: list[int]
     bodies: list[Body] = field(default_factory=list)
+    start: np.ndarray | None = None  # joints (6,) rad in the first shot
+    arms: list[Arm] = field(default_factory=list)
+    hands: list[Hand] = field(default_factory=list)
 
 
 class DonorBuilder:
@@ -102,11 +105,11 @@ class DonorBuilder:
             raise SceneError("no thing stands on the table", episode.episode_id)
         for group in range(count):
             clouds.append({v: Cloud.of(own[v][0][number[v] == group], own[v][1][number[v] == group]) for v in VIEWS})
-        donor = Donor(episode, parts, shots, steps, clouds, [_center(c) for c in clouds], [])
+        donor = Donor(replace(episode, rgbd={}), parts, steps, clouds, [_center(c) for c in clouds], [])
         self._assign(donor)
         if in_hand is not None:
             donor.bodies.append(Body(GRASP, in_hand.clouds, -1, len(episode) + 1, start[0].tool, 0.0, None))
-        self._follow(donor)
+        self._follow(donor, shots)
         for group in donor.groups:
             _share(group)
         for body in donor.bodies:
@@ -215,20 +218,20 @@ class DonorBuilder:
 
     # during the parts
 
-    def _follow(self, donor: Donor) -> None:
+    def _follow(self, donor: Donor, shots: list[Shot]) -> None:
         """When each point goes, what comes, and what moves with the hand."""
-        first = next((i for i, step in enumerate(donor.steps) if step >= donor.parts[0].start), len(donor.shots))
-        later = range(first, len(donor.shots))
+        first = next((i for i, step in enumerate(donor.steps) if step >= donor.parts[0].start), len(shots))
+        later = range(first, len(shots))
         for group in donor.groups:
             for cloud in group.values():
-                self._carve(cloud, donor.shots, later)
+                self._carve(cloud, shots, later)
         for part, group in zip(donor.parts, donor.part_groups, strict=True):
             if GRASP in part.events:
                 self._grasped(donor, part, group)
             elif PRESS in part.events and not donor.bodies:
                 self._pressed(donor, part, group)
         for moment in later:
-            self._renew(donor, moment)
+            self._renew(donor, shots[moment], moment)
 
     def _carve(self, cloud: Cloud, shots: list[Shot], moments) -> None:
         for moment in moments:
@@ -282,9 +285,9 @@ class DonorBuilder:
         donor.bodies.append(Body(PRESS, clouds, part.start, len(donor.episode) + 1, part.place,
                                  float(np.percentile(tops, 95)), number))
 
-    def _renew(self, donor: Donor, moment: int) -> None:
+    def _renew(self, donor: Donor, shot: Shot, moment: int) -> None:
         """Take what this shot shows for the first time into the thing nearest to it."""
-        shot, step = donor.shots[moment], int(donor.steps[moment])
+        step = int(donor.steps[moment])
         moving = [(body, cKDTree(np.concatenate([c.xyz for c in body.clouds.values()])[::4])) for body in donor.bodies]
         offsets = [self._moved(donor, body, step, shot.tool) for body in donor.bodies]
         for view in VIEWS:

@@ -12,15 +12,12 @@ from ws_world_model.scene.donor import Body, Donor
 from ws_world_model.scene.kernels import splat
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.points import Cloud
-from ws_world_model.scene.shots import Shot
+from ws_world_model.scene.robot import OVERSAMPLING
 
-OVERSAMPLING = 2  # pixels drawn for each of the policy's, along a side
 RADIUS, WIDE = 0.0005, 0.0035  # m, half-widths of points: as they are, and to fill holes between them
 ARM_RADIUS = 0.0008  # m
 BEHIND = 0.008  # m, by which a pixel must be farther than those around it to be a hole
-BESIDE = 40  # px of the camera around the crop in which the arm's pixels are kept
 ARMS = 2  # nearest shots whose pixels of the arm are drawn
-HAND_DEPTH = 0.10  # m, of the robot's pixels in the wrist view that are too near to measure
 
 
 @dataclass(frozen=True)
@@ -70,29 +67,8 @@ class Pose:
     opening: float
 
 
-@dataclass(frozen=True)
-class _Arm:
-    """The robot's pixels of one shot in the side view: in their links' frames, (N, 3) m, and colors."""
-
-    tool: np.ndarray
-    opening: float
-    link: np.ndarray
-    local: np.ndarray
-    rgb: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Hand:
-    """The robot's pixels of one shot in the wrist view, as drawn: colors times alpha, alpha, depth m."""
-
-    opening: float
-    color: np.ndarray
-    alpha: np.ndarray
-    depth: np.ndarray
-
-
 class Drawer:
-    """Frames (S, S, 3) uint8 of the task's crops. Prepared from the memory when made; make a new one when that grows."""
+    """Frames (S, S, 3) uint8 of the task's crops, from what the memory holds when the drawer is made."""
 
     def __init__(self, memory: SceneMemory):
         self._memory, self._task = memory, memory.task
@@ -100,17 +76,17 @@ class Drawer:
         self._side = OVERSAMPLING * self._size
         links = memory.unprojector.links
         self._tool = links.index("gripper_link")
-        self._arms = [self._arm(shot) for donor in memory.donors for shot in donor.shots]
+        self._arms = [arm for donor in memory.donors for arm in donor.arms]
         self._arm_tools = np.array([arm.tool for arm in self._arms])
         self._arm_openings = np.array([arm.opening for arm in self._arms])
-        self._hands = [self._hand(shot) for donor in memory.donors for shot in donor.shots]
+        self._hands = [hand for donor in memory.donors for hand in donor.hands]
         self._hand_openings = np.array([hand.opening for hand in self._hands])
         self._base = self._background()
 
     def lens(self, view: str) -> np.ndarray:
         """fx, fy, cx, cy of the picture that is drawn."""
         x, y, width, height = self._task.crop(view)
-        fx, fy, cx, cy = self._memory.streams[view].lens
+        fx, fy, cx, cy = self._memory.lenses[view]
         sx, sy = self._side / width, self._side / height
         return np.array([fx * sx, fy * sy, (cx + 0.5 - x) * sx - 0.5, (cy + 0.5 - y) * sy - 0.5])
 
@@ -120,7 +96,7 @@ class Drawer:
         (3,) m from where their group's motion puts them, and the robot is at `pose`."""
         out = {}
         for view in views:
-            mount = self._memory.streams[view].mount
+            mount = self._memory.mounts[view]
             rotation, position = self._memory.unprojector.camera(view, mount, pose.rotations, pose.positions)
             things = [(group[view], motion, np.zeros(3)) for group, motion in zip(donor.groups, motions, strict=True)]
             for body, offset in zip(donor.bodies, offsets, strict=True):
@@ -146,7 +122,7 @@ class Drawer:
         known = np.maximum(share, 1e-6)
         color = cv2.resize((color * weight[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         depth = cv2.resize((depth * weight).astype(np.float32), size, interpolation=cv2.INTER_AREA) / known
-        mount = self._memory.streams["side"].mount
+        mount = self._memory.mounts["side"]
         plain, far = self._plain("side", mount[:3, :3], mount[:3, 3])
         picture = np.where(share[..., None] > 0.3, color / known[..., None], plain)
         self.unseen = float(np.mean(share <= 0.3))
@@ -197,39 +173,15 @@ class Drawer:
 
     # the robot
 
-    def _arm(self, shot: Shot) -> _Arm:
-        seen = shot.views["side"]
-        x, y, width, height = self._task.crop("side")
-        mask = np.zeros(seen.link.shape, bool)
-        rows = slice(max(y - BESIDE, 0), y + height + BESIDE)
-        columns = slice(max(x - BESIDE, 0), x + width + BESIDE)
-        mask[rows, columns] = (seen.link >= 0)[rows, columns]
-        link = seen.link[mask].astype(int)
-        local = np.einsum("nij,ni->nj", shot.rotations[link], seen.points[mask] - shot.positions[link])
-        return _Arm(shot.tool, shot.opening, link, local.astype(np.float32), seen.color[mask])
-
     def _draw_arm(self, picture: np.ndarray, depth: np.ndarray, rotation: np.ndarray, position: np.ndarray,
                   pose: Pose) -> None:
         gaps = np.linalg.norm(self._arm_tools - pose.positions[self._tool], axis=1)
         gaps = gaps + 0.2 * np.abs(self._arm_openings - pose.opening)  # m; a finger's width is worth 2 cm of way
         for number in np.argsort(gaps)[:ARMS]:
             arm = self._arms[number]
-            xyz = np.einsum("nij,nj->ni", pose.rotations[arm.link], arm.local) + pose.positions[arm.link]
-            cloud = Cloud.of(xyz, arm.rgb)
+            cloud = Cloud.of(arm.placed(pose.rotations, pose.positions), arm.rgb)
             splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS,
                   depth, picture)
-
-    def _hand(self, shot: Shot) -> _Hand:
-        seen = shot.views["wrist"]
-        x, y, width, height = self._task.crop("wrist")
-        mask = (seen.link >= 0)[y : y + height, x : x + width].astype(np.float32)
-        size = (self._side, self._side)
-        alpha = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
-        color = seen.color[y : y + height, x : x + width] * mask[..., None]
-        depth = cv2.resize(seen.depth[y : y + height, x : x + width] * mask, size, interpolation=cv2.INTER_AREA)
-        depth = np.where(alpha > 0, depth / np.maximum(alpha, 1e-6), HAND_DEPTH)
-        return _Hand(shot.opening, cv2.resize(color, size, interpolation=cv2.INTER_AREA), alpha,
-                     depth.astype(np.float32))
 
     def _lay_hand(self, picture: np.ndarray, depth: np.ndarray, opening: float) -> np.ndarray:
         hand = self._hands[int(np.argmin(np.abs(self._hand_openings - opening)))]

@@ -12,8 +12,8 @@ NEAR = 0.02  # m, nothing nearer is drawn
 def splat(points, colors, born, gone, moment, rotation, position, lens, radius, depth, picture):  # pragma: no cover
     """Draw points into `picture` (S, S, 3) uint8 where they are nearer than `depth` (S, S) float32 m, in place.
 
-    points (N, 3) float32 m; colors (N, 3) uint8; drawn where born <= moment < gone, (N,) int16 each. rotation (3, 3) and
-    position (3,) are the camera's pose in the points' frame, lens (4,) fx, fy, cx, cy px. A point is a square of
+    points (N, 3) float32 m; colors (N, 3) uint8; drawn where born <= moment < gone, (N,) int16 each. rotation (3, 3)
+    and position (3,) are the camera's pose in the points' frame, lens (4,) fx, fy, cx, cy px. A point is a square of
     `radius` m half-width, at least one pixel.
     """
     height, width = depth.shape

@@ -9,10 +9,10 @@ import numpy as np
 
 from ws_driver_a1x.links import Links
 from ws_rollouts.episode import VIEWS, Episode
-from ws_rollouts.rgbd import RgbdStream
 from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor, DonorBuilder, SceneError
 from ws_world_model.scene.parts import skill_parts
+from ws_world_model.scene.robot import arm_pixels, hand_pixels
 from ws_world_model.scene.shots import Shot, Unprojector
 from ws_world_model.scene.table import ABOVE, Region, TableMap, fit_plane, height
 
@@ -44,7 +44,8 @@ class SceneMemory:
         self.reach = fingertip_reach(self.unprojector.links)
         self.region = Region(task)
         self.donors: list[Donor] = []
-        self.streams: dict[str, RgbdStream] = {}  # lens and mount of the newest episode
+        self.lenses: dict[str, np.ndarray] = {}  # fx, fy, cx, cy px of the newest episode's cameras
+        self.mounts: dict[str, np.ndarray] = {}  # (4, 4), as in RgbdStream
         self.refused: Counter[str] = Counter()
         self.plane, self.residual = np.array([task.table, 0.0, 0.0]), 0.0
         self.maps = {view: TableMap(self.region) for view in VIEWS}
@@ -88,8 +89,12 @@ class SceneMemory:
         self.residual = (1 - weight) * self.residual + weight * residual
         builder = DonorBuilder(self.plane, self.margin, self.region, self.reach, self.task.gripper == "fixed")
         donor = builder.build(episode, parts, shots)
+        donor.start = episode.rgbd["side"].joints[0].astype(float)
+        donor.arms = [arm_pixels(shot, self.task) for shot in shots]
+        donor.hands = [hand_pixels(shot, self.task) for shot in shots]
         self._remember(shots, builder)
-        self.streams = episode.rgbd
+        self.lenses = {view: episode.rgbd[view].lens for view in VIEWS}
+        self.mounts = {view: episode.rgbd[view].mount for view in VIEWS}
         return donor
 
     def _shots(self, episode: Episode) -> list[Shot]:

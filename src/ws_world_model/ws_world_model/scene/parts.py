@@ -18,8 +18,8 @@ CLOSE, OPEN = -1.0, 1.0  # gripper classes of an action
 class Part:
     """Actions `start` .. `end - 1` of an episode, done about one place.
 
-    events: kind -> step at which the fingers touched, had closed, or began to open; place (3,) m: of gripper_link at the
-    first of them.
+    events: kind -> step at which the fingers touched, had closed, or began to open; place (3,) m: of gripper_link at
+    the first of them.
     """
 
     start: int

@@ -88,7 +88,8 @@ class Unprojector:
                 made.append(self.shot(streams, {"side": i, "wrist": j}))
         return made
 
-    def _exposure(self, view: str, stream: RgbdStream, i: int, rotations: np.ndarray, positions: np.ndarray) -> Exposure:
+    def _exposure(self, view: str, stream: RgbdStream, i: int, rotations: np.ndarray,
+                  positions: np.ndarray) -> Exposure:
         rotation, position = self.camera(view, stream.mount, rotations, positions)
         depth = stream.depth[i].astype(np.float32) / 1000.0
         depth[depth > FAR] = 0.0

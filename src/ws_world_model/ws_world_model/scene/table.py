@@ -84,7 +84,8 @@ class TableMap:
             self._picture = colors.round().astype(np.uint8).reshape(*self._shape, 3)
         return self._picture
 
-    def homography(self, plane: np.ndarray, rotation: np.ndarray, position: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    def homography(self, plane: np.ndarray, rotation: np.ndarray, position: np.ndarray,
+                   matrix: np.ndarray) -> np.ndarray:
         """(3, 3): from pixels of the map, column and row, to those of a camera of this pose and matrix (3, 3)."""
         to_xy = np.array([[0.0, CELL, self._low[0] + CELL / 2], [CELL, 0.0, self._low[1] + CELL / 2], [0, 0, 1.0]])
         lift = np.array([[1.0, 0, 0], [0, 1.0, 0], [plane[1], plane[2], plane[0]]]) @ to_xy

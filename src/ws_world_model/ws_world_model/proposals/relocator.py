@@ -1,0 +1,110 @@
+"""Turns the demonstrations that come in into relocated ones, one at a time, and says whether it can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ws_driver_a1x.options import RelayOptions
+from ws_rollouts.episode import Episode
+from ws_rollouts.task import Task
+from ws_world_model.gate import CLOSED, OPEN
+from ws_world_model.proposals.relocate import Places, RelocateOptions, Relocation, relocations
+from ws_world_model.proposals.stage import Stage
+from ws_world_model.scene.arm import FreeArm, fit_lag
+from ws_world_model.scene.donor import SceneError
+from ws_world_model.scene.memory import SceneMemory
+
+LEAST_TRIES = 20  # relocations before a low share of them closes the gate
+LEAST_MADE = 0.1  # share that must succeed
+OFF = "relocation is off in this mode"
+
+
+class Relocator:
+    """`offer` it demonstrations with depth, then `make` relocated ones while they are `due`.
+
+    Of `wanted` relocations in all as many are due as the share of `demonstrations` that has come, so that the first
+    one is not moved more often than the others.
+    """
+
+    def __init__(self, task: Task, wanted: int, demonstrations: int, options: RelocateOptions | None = None,
+                 relay: RelayOptions | None = None, seed: int = 0, session: str = "0"):
+        self._task, self._wanted, self._needed = task, wanted, demonstrations
+        self._options, self._relay, self._seed, self._session = options or RelocateOptions(), relay, seed, session
+        self.memory = SceneMemory(task) if wanted else None
+        self._offered = 0
+        self._stage: Stage | None = None
+        self._coming: Iterator[Relocation | None] = iter(())
+        self._fresh = False  # donors that the stage does not know yet
+        self.made = 0
+        self.dropped: Counter[str] = Counter()  # relocations by reason
+        self.problems: Counter[str] = Counter()  # exposures that were left out of demonstrations
+
+    def offer(self, episode: Episode) -> str:
+        """Take a demonstration in; why it is of no use, or an empty text. One that failed is passed over."""
+        if self.memory is None or not (episode.is_demonstration and episode.success):
+            return ""
+        self._offered += 1
+        self.problems.update(episode.problems)
+        if self.donors >= self._options.donors:
+            return ""
+        try:
+            self.memory.add(episode)
+        except SceneError as error:
+            return str(error)
+        self._fresh = True
+        return ""
+
+    def had(self, count: int) -> None:
+        """So many relocations are there from before."""
+        self.made += count
+
+    @property
+    def donors(self) -> int:
+        """Demonstrations that are moved."""
+        return len(self.memory.donors) if self.memory else 0
+
+    @property
+    def gate(self) -> tuple[str, str]:
+        """Open, or closed and why; closed without a reason while no demonstration has come."""
+        if self.memory is None:
+            return CLOSED, OFF
+        if self.donors:
+            tried = self.made + self.dropped.total()
+            if tried >= LEAST_TRIES and self.made < LEAST_MADE * tried:
+                reason, count = self.dropped.most_common(1)[0]
+                return CLOSED, f"{self.dropped.total()} of {tried} relocations dropped, {count} of them: {reason}"
+            return OPEN, ""
+        if self._offered:
+            return CLOSED, f"no demonstration can be moved: {self.memory.refused.most_common(1)[0][0]}"
+        return CLOSED, ""
+
+    @property
+    def due(self) -> bool:
+        """Whether one is to be made now."""
+        if not self.donors or self.gate[0] != OPEN:
+            return False
+        share = min(1.0, self._offered / self._needed)
+        return self.made < round(self._wanted * share)
+
+    def make(self) -> Episode | None:
+        """The next one; None where it was dropped, which is counted."""
+        if self._fresh or self._stage is None:
+            self._prepare()
+        outcome = self._stage.play(next(self._coming))
+        if outcome.episode is None:
+            self.dropped[outcome.reason] += 1
+            return None
+        self.made += 1
+        return outcome.episode
+
+    def _prepare(self) -> None:
+        self._fresh = False
+        donors = self.memory.donors
+        if self._stage is None:
+            lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
+            arm = FreeArm(self._task, lag, self._relay)
+            self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
+        self._stage.prepare()
+        places = Places(self._task, donors, self._options)
+        self._coming = relocations(places, (self._seed, len(donors)))  # other ones for each set of donors

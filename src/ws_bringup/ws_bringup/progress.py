@@ -24,6 +24,11 @@ CELLS = (
     ("control p99", "policy_control_period_p99_ms", "{:.0f} ms"),
     ("memory", "rss_mib", "{:.0f} MiB"),
 )
+# shown where a world model moves demonstrations to other scenes, or says why it does not
+RELOCATION_CELLS = (
+    ("relocated", "world_model_relocated", "{:.0f}"),
+    ("imitated from them", "learner_imagined_share", "{:.0%}"),
+)
 # shown once there is a version
 WORLD_MODEL_CELLS = (
     ("world model", "world_model_version", "v{:.0f}"),
@@ -35,8 +40,23 @@ WORLD_MODEL_CELLS = (
 
 def cells(row: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and values to show; '-' where nothing was heard yet."""
-    shown = CELLS + (WORLD_MODEL_CELLS if row.get("world_model_version") else ())
+    shown = CELLS
+    shown += RELOCATION_CELLS if row.get("world_model_relocation_gate") else ()
+    shown += WORLD_MODEL_CELLS if row.get("world_model_version") else ()
     return [(title, form.format(row[key]) if key in row else "-") for title, key, form in shown]
+
+
+def gates_line(row: dict[str, Any]) -> str:
+    """Whether the world model may relocate and perturb, in words; empty where there is none."""
+    if row.get("world_model_state", "off") == "off":
+        return ""
+    parts = []
+    for title, gate, reason in (("relocation", "world_model_relocation_gate", "world_model_relocation_reason"),
+                                ("perturbed rollouts", "world_model_gate", "world_model_gate_reason")):
+        if row.get(gate):
+            why = row.get(reason)
+            parts.append(f"{title}: {row[gate]}" + (f" ({why})" if why and row[gate] != "open" else ""))
+    return ", ".join(parts)
 
 
 def state_line(row: dict[str, Any]) -> str:
@@ -79,14 +99,17 @@ class View:
             self._live.update(self._table(row), refresh=True)
         elif row and time.monotonic() - self._last_plain >= PLAIN_PERIOD:
             self._last_plain = time.monotonic()
-            print(f"{self._clock()}  " + "  ".join(f"{t} {v}" for t, v in cells(row)), flush=True)
+            gates = gates_line(row)
+            print(f"{self._clock()}  " + "  ".join(f"{t} {v}" for t, v in cells(row))
+                  + (f"  {gates}" if gates else ""), flush=True)
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self._began)
         return f"{seconds // 60}:{seconds % 60:02d}" + (f" of {self._minutes:g} min" if self._minutes else "")
 
     def _table(self, row: dict[str, Any]) -> Table:
-        table = Table(title=f"{self._name}  {self._clock()}", caption=state_line(row), expand=False)
+        table = Table(title=f"{self._name}  {self._clock()}", caption="\n".join(filter(None, (state_line(row), gates_line(row)))),
+                      expand=False)
         shown = cells(row)
         for title, _ in shown:
             table.add_column(title, justify="right", no_wrap=True)

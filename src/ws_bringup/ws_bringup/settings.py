@@ -27,7 +27,7 @@ class Settings:
     task: str = option("pushing", "what to learn", choices=tuple(task_names()))
     mode: str = option("worldsample", "how to learn; hil_serl uses real data only, all others a world model beside it",
                        choices=tuple(MODES))
-    demonstrations: int = option(20, "successful demonstrations to record before the policy acts", low=1, high=1000)
+    demonstrations: int = option(5, "successful demonstrations to record before the policy acts", low=1, high=1000)
     operator: str = option(
         "auto", "who demonstrates and intervenes: a script (twin only), a joystick on the topic joy, or auto: the "
         "script on the twin, the joystick on the arm", choices=("auto", "scripted", "joystick")

@@ -18,7 +18,7 @@ ENDS = STATES[3:]
 class EpisodeOptions(ResetOptions):
     """When an episode starts, and what ends it."""
 
-    demonstrations: int = option(20, "successful demonstrations to record before the policy acts", low=0, high=10000)
+    demonstrations: int = option(5, "successful demonstrations to record before the policy acts", low=0, high=10000)
     success_source: str = option("twin", "who tells success, beside buttons and services; the classifier calls one",
                                  choices=("twin", "operator", "classifier"))
     success_reports: int = option(2, "reports of success in a row that count as one", low=1, high=100)

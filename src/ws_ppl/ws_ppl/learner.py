@@ -26,7 +26,7 @@ class LearnerOptions:
 
     batch_size: int = option(256, "transitions in a batch, half of them guided", low=4, high=4096)
     capacity: int = option(20_000, "observations that replay keeps", low=500, high=1_000_000)
-    demonstrations: int = option(20, "successful demonstrations before learning starts", low=1, high=1000)
+    demonstrations: int = option(5, "successful demonstrations before learning starts", low=1, high=1000)
     offline_steps: int = option(1000, "updates on the demonstrations before the first weights", low=0, high=1_000_000)
     updates_per_step: float = option(1.5, "most updates per real step after that", low=0.01, high=100.0)
     training_starts: int = option(100, "rollout transitions before they enter the batch", low=1, high=1_000_000)

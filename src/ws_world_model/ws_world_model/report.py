@@ -45,7 +45,7 @@ def numbers(worker: Worker) -> dict[str, Any]:
         "relocation_reason": worker.relocator.gate[1],
         "relocated": worker.store.relocated,
         "relocation_dropped": worker.relocator.dropped.total(),
-        "relocation_scenes": worker.relocator.donors,
+        "relocation_donors": worker.relocator.donors,
         "queue": worker.queue,
         "synthetic": len(worker.store),
         "synthetic_success": labels.get("success", 0),

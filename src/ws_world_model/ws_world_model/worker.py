@@ -31,7 +31,7 @@ REPLAY_EVERY = 5.0  # s between two replays while the reward model's errors keep
 class WorkerOptions:
     """When is trained and how much, when is generated and how much."""
 
-    demonstrations: int = option(20, "successful demonstrations before training starts", low=1, high=1000)
+    demonstrations: int = option(5, "successful demonstrations before training starts", low=1, high=1000)
     held_out: int = option(2, "newest episodes that are not trained on", low=1, high=100)
     adapt_steps: int = option(1500, "steps on what is there before training waits for new episodes", low=1,
                               high=10_000_000)

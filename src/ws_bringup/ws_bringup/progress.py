@@ -108,8 +108,8 @@ class View:
         return f"{seconds // 60}:{seconds % 60:02d}" + (f" of {self._minutes:g} min" if self._minutes else "")
 
     def _table(self, row: dict[str, Any]) -> Table:
-        table = Table(title=f"{self._name}  {self._clock()}", caption="\n".join(filter(None, (state_line(row), gates_line(row)))),
-                      expand=False)
+        caption = "\n".join(filter(None, (state_line(row), gates_line(row))))
+        table = Table(title=f"{self._name}  {self._clock()}", caption=caption, expand=False)
         shown = cells(row)
         for title, _ in shown:
             table.add_column(title, justify="right", no_wrap=True)

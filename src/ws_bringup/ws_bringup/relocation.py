@@ -84,7 +84,7 @@ class TwinStage:
         pose = RobotPose(*links.poses(joints, opening), opening)
         tool = pose.positions[links.index("gripper_link")]
         tracker.follow(tool, hand.part, hand.step)
-        drawn = self._stage.drawer.draw(relocation.donor, relocation.motions, tracker.moment, tracker.offsets(tool),
+        drawn = self._stage.drawer.draw(relocation.donor, relocation.motions, tracker.moment, tracker.bodies(tool),
                                         pose)
         self.compared.append((true, drawn))
 

@@ -16,7 +16,8 @@ from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
 from ws_world_model.scene.parts import Part, targets
-from ws_world_model.scene.registration import register
+from ws_world_model.scene.points import Cloud
+from ws_world_model.scene.registration import Registered, register
 
 NEAR_YAW = 0.25  # rad: donors that stood about so are preferred, as light and unseen sides do not turn with a thing
 APART = 0.01  # m, least gap between things that are moved by themselves
@@ -60,13 +61,11 @@ class Places:
         self.count = max(len(moving(donor)) for donor in donors)
         self.centers = [np.array([donor.centers[_nth(donor, n)] for donor in donors]) for n in range(self.count)]
         self.yaws = [np.zeros(len(donors)) for _ in range(self.count)]
-        self.registered = [np.zeros(len(donors), bool) for _ in range(self.count)]
+        self.registered: list[list[Registered]] = []
         for n in range(self.count):
             first = _cloud(donors[0], n)
-            for i, donor in enumerate(donors):
-                found = register(first, _cloud(donor, n))
-                self.registered[n][i] = found.fits
-                self.yaws[n][i] = found.yaw if found.fits else 0.0
+            self.registered.append([register(first, _cloud(donor, n)) for donor in donors])
+            self.yaws[n] = np.array([found.yaw if found.fits else 0.0 for found in self.registered[n]])
 
     def draw(self, rng: np.random.Generator) -> tuple[Donor, list[Motion]]:
         """A donor and a motion for each of its groups. Raises ValueError where its things would not stand apart."""
@@ -184,12 +183,12 @@ def _nth(donor: Donor, n: int) -> int:
     return groups[min(n, len(groups) - 1)]
 
 
-def _cloud(donor: Donor, n: int) -> np.ndarray:
-    """All points of the n-th moving thing as it stood at first, (N, 3) m."""
+def _cloud(donor: Donor, n: int) -> Cloud:
+    """All points of the n-th moving thing as it stood at first."""
     group = _nth(donor, n)
-    clouds = [cloud[cloud.born == 0].xyz for cloud in donor.groups[group].values()]
-    clouds += [cloud.xyz for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
-    return np.concatenate(clouds)
+    clouds = [cloud[cloud.born == 0] for cloud in donor.groups[group].values()]
+    clouds += [cloud for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
+    return Cloud.join(clouds)
 
 
 def _nearest(donor: Donor, group: int, others: list[int]) -> int:
@@ -201,7 +200,7 @@ def _apart(donor: Donor, motions: list[Motion]) -> bool:
     groups = moving(donor)
     feet = []
     for n, group in enumerate(groups):
-        points = _cloud(donor, n)[::11]
+        points = _cloud(donor, n).xyz[::11]
         feet.append(motions[group](points)[:, :2])
     trees = [cKDTree(each) for each in feet]
     return all(not trees[a].sparse_distance_matrix(trees[b], APART).nnz

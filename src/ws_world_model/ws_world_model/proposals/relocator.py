@@ -105,6 +105,6 @@ class Relocator:
             lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
             arm = FreeArm(self._task, lag, self._relay)
             self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
-        self._stage.prepare()
         places = Places(self._task, donors, self._options)
+        self._stage.prepare()
         self._coming = relocations(places, (self._seed, len(donors)))  # other ones for each set of donors

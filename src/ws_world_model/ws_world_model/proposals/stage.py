@@ -12,8 +12,8 @@ from ws_driver_a1x.reset import reset_joints
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
 from ws_world_model.proposals.relocate import Hand, RelocateOptions, Relocation, final_direction
 from ws_world_model.scene.arm import PERIOD, FreeArm
-from ws_world_model.scene.donor import Donor
-from ws_world_model.scene.drawing import STILL, Drawer, Pose
+from ws_world_model.scene.donor import Body, Donor
+from ws_world_model.scene.drawing import STILL, Drawer, Motion, Pose
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.parts import PRESS, targets
 
@@ -38,7 +38,7 @@ class Tracker:
     def __init__(self, donor: Donor, relocation: Relocation, reach: float):
         self._donor, self._motions, self._reach = donor, relocation.motions, reach
         self._tools = donor.episode.state[:, STATE["position"]].astype(float)
-        self._left = [np.zeros(3) for _ in donor.bodies]  # where a carried thing was let go
+        self._last: list[tuple[Motion, float]] = [(STILL, 0.0) for _ in donor.bodies]
         self.step = 0
 
     def follow(self, tool: np.ndarray, part: int, limit: int) -> None:
@@ -59,21 +59,23 @@ class Tracker:
         """The newest shot of the donor that is not later than that step."""
         return int(max(0, np.searchsorted(self._donor.steps, self.step, "right") - 1))
 
-    def offsets(self, tool: np.ndarray) -> list[np.ndarray]:
-        """(3,) m for each body, from where its group's motion puts it, with the tool at (3,) m."""
-        out = []
+    def bodies(self, tool: np.ndarray) -> list[tuple[Motion, float]]:
+        """The motion of each body and by how much it is raised, m, with the tool at (3,) m."""
         for i, body in enumerate(self._donor.bodies):
             motion = STILL if body.group is None else self._motions[body.group]
             if body.kind == PRESS:
                 sunk = body.top - (tool[2] - self._reach) if self.step >= body.start else 0.0
-                out.append(np.array([0.0, 0.0, -max(0.0, sunk)]))
+                self._last[i] = motion, -max(0.0, sunk)
             elif self.step < body.start:
-                out.append(np.zeros(3))
-            else:
-                if self.step < body.end:
-                    self._left[i] = tool - motion(body.tool)
-                out.append(self._left[i])
-        return out
+                self._last[i] = motion, 0.0
+            elif self.step < body.end:  # let go, it stays where it was
+                self._last[i] = _in_hand(body, motion, tool), float(tool[2] - body.tool[2])
+        return list(self._last)
+
+
+def _in_hand(body: Body, motion: Motion, tool: np.ndarray) -> Motion:
+    """Of a thing that the hand holds: as it lay in the donor's hand; where that was not seen, turned as it lay."""
+    return Motion.about(body.tool[:2], tool[:2], motion.yaw if body.turn is None else body.turn)
 
 
 class Stage:
@@ -136,7 +138,7 @@ class Stage:
             pose = Pose(*links.poses(joints, arm.opening), arm.opening)
             tool = pose.positions[links.index("gripper_link")]
             tracker.follow(tool, hand.part if hand.step or hand.over else 0, hand.step)
-            frames |= self.drawer.draw(donor, relocation.motions, tracker.moment, tracker.offsets(tool), pose, (view,))
+            frames |= self.drawer.draw(donor, relocation.motions, tracker.moment, tracker.bodies(tool), pose, (view,))
         return frames
 
     def _arrived(self, donor: Donor, relocation: Relocation, tool: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from ws_rollouts.episode import STATE, VIEWS, Episode
 from ws_world_model.scene.kernels import seen_through
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
 from ws_world_model.scene.points import Cloud, absent, connected, merged
+from ws_world_model.scene.registration import turn_about_origin, turned
 from ws_world_model.scene.robot import Arm, Hand
 from ws_world_model.scene.shots import Shot
 from ws_world_model.scene.table import HIGHEST, Region, height
@@ -29,6 +30,7 @@ PATCH = 0.018  # m, radius of what a fingertip presses down
 SINKS = 0.006  # m, below the fingertip's lowest place, that still goes down with it
 HAND = np.array([[0.0, 0.17], [-0.06, 0.06], [-0.06, 0.06]])  # m in gripper_link, where something may be held
 HELD = 1000  # measured points that make something held
+HELD_SHOTS = 6  # in which it is looked how a grasped thing lies in the hand
 STEADY = 0.6  # share of the shots in which a voxel of the hand is filled where something is held
 CARRIED = 0.12  # m around the fingertips that a carried thing reaches
 BEYOND = 0.02  # m around a moving thing in which nothing new is taken for the scene
@@ -48,6 +50,7 @@ class Body:
 
     kind: "press" (goes down with the fingertips, as far as they are below `top`, m) or "grasp" (goes with the tool).
     tool (3,) m: gripper_link when `clouds`, by view, are as they are. group: whose motion it shares; None: the hand's.
+    turn: rad, by which closing fingers turned it about the tool; None where that could not be seen.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Body:
     tool: np.ndarray
     top: float
     group: int | None
+    turn: float | None = None
 
 
 @dataclass
@@ -227,21 +231,28 @@ class DonorBuilder:
                 self._carve(cloud, shots, later)
         for part, group in zip(donor.parts, donor.part_groups, strict=True):
             if GRASP in part.events:
-                self._grasped(donor, part, group)
+                self._grasped(donor, shots, part, group)
             elif PRESS in part.events and not donor.bodies:
                 self._pressed(donor, part, group)
         for moment in later:
-            self._renew(donor, shots[moment], moment)
+            self._renew(donor, shots, moment)
 
     def _carve(self, cloud: Cloud, shots: list[Shot], moments) -> None:
         for moment in moments:
-            for seen in shots[moment].views.values():
-                shown = cv2.erode(np.where(seen.link >= 0, 0, seen.depth).astype(np.float32), np.ones((3, 3)))
-                left = np.flatnonzero(cloud.gone > moment)
-                through = seen_through(cloud.xyz[left], seen.rotation, seen.position, seen.lens, shown, self._margin)
-                cloud.gone[left[through]] = moment
+            left = np.flatnonzero(cloud.gone > moment)
+            cloud.gone[left[self._seen_through(cloud.xyz[left], shots[moment : moment + 1])]] = moment
 
-    def _grasped(self, donor: Donor, part: Part, number: int) -> None:
+    def _seen_through(self, xyz: np.ndarray, shots: list[Shot]) -> np.ndarray:
+        """Whether any view of these shots shows something farther where each point is: (N,) bool."""
+        through = np.zeros(len(xyz), bool)
+        for shot in shots:
+            for seen in shot.views.values():
+                shown = cv2.erode(np.where(seen.link >= 0, 0, seen.depth).astype(np.float32), np.ones((3, 3)))
+                left = np.flatnonzero(~through)
+                through[left] = seen_through(xyz[left], seen.rotation, seen.position, seen.lens, shown, self._margin)
+        return through
+
+    def _grasped(self, donor: Donor, shots: list[Shot], part: Part, number: int) -> None:
         """The thing in the hand is what vanished from its place after the fingers had closed."""
         group, start = donor.groups[number], part.events[GRASP]
         release = next((p.events[RELEASE] for p in donor.parts if RELEASE in p.events), len(donor.episode) + 1)
@@ -267,7 +278,24 @@ class DonorBuilder:
             at += len(cloud)
             clouds[view] = Cloud.of(cloud.xyz[mine], cloud.rgb[mine])
             group[view] = cloud[~mine]
-        donor.bodies.append(Body(GRASP, clouds, start, release, tool, 0.0, number))
+        turn = self._turned(clouds, tool, [shot for shot, step in zip(shots, donor.steps, strict=True)
+                                           if start < step < release])
+        donor.bodies.append(Body(GRASP, clouds, start, release, tool, 0.0, number, turn))
+
+    def _turned(self, clouds: dict[str, Cloud], tool: np.ndarray, shots: list[Shot]) -> float | None:
+        """By how much a thing turned about the tool as fingers closed on it: rad."""
+        lay = Cloud.join(clouds.values())
+        lay.xyz = (lay.xyz - tool).astype(np.float32)
+        reach = np.linalg.norm(lay.xyz, axis=1).max(initial=0.0) + BEYOND
+        seen = []
+        for shot in shots[:HELD_SHOTS]:
+            for view in VIEWS:
+                points, colors = self._cut(shot, view)
+                local = points - shot.tool
+                near = (np.linalg.norm(local, axis=1) < reach) & (local[:, 2] > lay.xyz[:, 2].min() - COARSE)
+                seen.append(Cloud.of(local[near], colors[near]))
+        found = turn_about_origin(Cloud.join(seen), lay)
+        return found.yaw if found.fits else None
 
     def _pressed(self, donor: Donor, part: Part, number: int) -> None:
         """What lies under the place where the fingertips ended goes down with them."""
@@ -285,16 +313,18 @@ class DonorBuilder:
         donor.bodies.append(Body(PRESS, clouds, part.start, len(donor.episode) + 1, part.place,
                                  float(np.percentile(tops, 95)), number))
 
-    def _renew(self, donor: Donor, shot: Shot, moment: int) -> None:
-        """Take what this shot shows for the first time into the thing nearest to it."""
-        step = int(donor.steps[moment])
+    def _renew(self, donor: Donor, shots: list[Shot], moment: int) -> None:
+        """Take what this shot shows for the first time into the thing nearest to it.
+
+        It has been there from the start, unless an earlier shot saw through its place.
+        """
+        shot, step = shots[moment], int(donor.steps[moment])
         moving = [(body, cKDTree(np.concatenate([c.xyz for c in body.clouds.values()])[::4])) for body in donor.bodies]
-        offsets = [self._moved(donor, body, step, shot.tool) for body in donor.bodies]
         for view in VIEWS:
             points, colors = merged(*self._cut(shot, view), VOXEL)
             keep = np.ones(len(points), bool)
-            for (body, tree), offset in zip(moving, offsets, strict=True):
-                gaps, _ = tree.query(points - offset, distance_upper_bound=BEYOND)
+            for body, tree in moving:
+                gaps, _ = tree.query(self._back(donor, body, step, shot.tool, points), distance_upper_bound=BEYOND)
                 keep &= ~np.isfinite(gaps)
                 if body.kind == PRESS:
                     aside = np.linalg.norm(points[:, :2] - body.tool[:2], axis=1)
@@ -311,18 +341,23 @@ class DonorBuilder:
                 there = cloud.xyz[cloud.gone > moment]
                 mine[mine] = absent(points[mine], there, 2 * VOXEL)
                 if mine.any():
-                    group[view] = Cloud.join([cloud, Cloud.of(points[mine], colors[mine], moment)])
+                    more = Cloud.of(points[mine], colors[mine])
+                    more.born[self._seen_through(more.xyz, shots[:moment])] = moment
+                    group[view] = Cloud.join([cloud, more])
 
 
-    def _moved(self, donor: Donor, body: Body, step: int, tool: np.ndarray) -> np.ndarray:
-        """How far a body is from where its clouds are, at a step of the donor with the tool at (3,) m."""
+    def _back(self, donor: Donor, body: Body, step: int, tool: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) m seen at a step, with the tool at (3,) m, as they would be where a body's clouds are."""
         if body.kind == PRESS:
-            return np.array([0.0, 0.0, -max(0.0, body.top - (tool[2] - self._reach))])
+            return points + (0.0, 0.0, max(0.0, body.top - (tool[2] - self._reach)))
         if step < body.start:
-            return np.zeros(3)
+            return points
         if step >= body.end:
             tool = donor.episode.state[min(body.end, len(donor.episode)), STATE["position"]]
-        return tool - body.tool
+        local = points - tool
+        if body.turn is not None:
+            local[:, :2] = turned(local[:, :2], -body.turn)
+        return local + body.tool
 
 
 @dataclass

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ws_rollouts.episode import VIEWS
-from ws_world_model.scene.donor import Body, Donor
+from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.kernels import splat
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.points import Cloud
@@ -90,17 +90,16 @@ class Drawer:
         sx, sy = self._side / width, self._side / height
         return np.array([fx * sx, fy * sy, (cx + 0.5 - x) * sx - 0.5, (cy + 0.5 - y) * sy - 0.5])
 
-    def draw(self, donor: Donor, motions: list[Motion], moment: int, offsets: list[np.ndarray], pose: Pose,
+    def draw(self, donor: Donor, motions: list[Motion], moment: int, bodies: list[tuple[Motion, float]], pose: Pose,
              views: tuple[str, ...] = VIEWS) -> dict[str, np.ndarray]:
-        """Both views of a donor's groups under `motions`, as they were at its shot `moment`; its bodies are `offsets`
-        (3,) m from where their group's motion puts them, and the robot is at `pose`."""
+        """Both views of a donor's groups under `motions`, as they were at its shot `moment`; its bodies under motions
+        of their own, each raised by so many m, and the robot at `pose`."""
         out = {}
         for view in views:
             mount = self._memory.mounts[view]
             rotation, position = self._memory.unprojector.camera(view, mount, pose.rotations, pose.positions)
-            things = [(group[view], motion, np.zeros(3)) for group, motion in zip(donor.groups, motions, strict=True)]
-            for body, offset in zip(donor.bodies, offsets, strict=True):
-                things.append((body.clouds[view], _motion_of(body, motions), offset))
+            things = [(group[view], motion, 0.0) for group, motion in zip(donor.groups, motions, strict=True)]
+            things += [(body.clouds[view], *place) for body, place in zip(donor.bodies, bodies, strict=True)]
             picture, depth = self._behind(view, rotation, position)
             self._things(picture, depth, self.lens(view), things, moment, rotation, position)
             if view == "side":
@@ -158,8 +157,8 @@ class Drawer:
         """Points, then what they leave open: gaps inside their outline by wider points, gaps that show what is behind
         by the median around."""
         behind, wide, wide_depth = depth.copy(), picture.copy(), depth.copy()
-        for cloud, motion, offset in things:  # the camera moves the other way, not the points
-            turn, place = motion.rotation.T @ rotation, motion.back(position - offset)
+        for cloud, motion, raised in things:  # the camera moves the other way, not the points
+            turn, place = motion.rotation.T @ rotation, motion.back(position - (0.0, 0.0, raised))
             for out, z, radius in ((picture, depth, RADIUS), (wide, wide_depth, WIDE)):
                 splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, moment, turn, place, lens, radius, z, out)
         hit = (depth < behind).astype(np.uint8)
@@ -188,8 +187,3 @@ class Drawer:
         alpha = np.where(hand.depth < depth, hand.alpha, 0.0)[..., None]
         color = np.where(alpha > 0, hand.color, 0.0)
         return np.clip(picture * (1 - alpha) + color + 0.5, 0, 255).astype(np.uint8)
-
-
-def _motion_of(body: Body, motions: list[Motion]) -> Motion:
-    return STILL if body.group is None else motions[body.group]
-

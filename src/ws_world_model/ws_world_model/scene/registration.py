@@ -1,4 +1,7 @@
-"""How a thing stands now against how it stood before: a rigid motion on the table, by iterated closest points."""
+"""How a thing stands now against how it stood before: a rigid motion on the table, by iterated closest points.
+
+Besl and McKay 1992; points are compared with their colors, as flat things slide on their shape alone.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +10,103 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ws_world_model.scene.points import merged
+from ws_world_model.scene.points import Cloud
 
-CELL = 0.006  # m, of the points that are compared
 TURNS = (0.0, 0.35, -0.35, 0.7, -0.7)  # rad, first guesses
-ROUNDS = 20
+FIRST, LAST = (400, 10), (2000, 40)  # points and rounds of each guess, and of the best
+TARGETS = 20_000  # points compared with
 KEPT = 0.8  # share of the pairs, the nearest: each episode sees other sides
+COLOR = 5e-5  # m for each of 255 levels
 FITS = 0.004  # m, mean distance of those at which two things are the same one
+CELL, HIGHER, DIFFER = 0.006, 0.008, 0.08  # m, m and share: cells whose tops may differ by more in height
+MOST_TURN, TURN_STEP = 0.8, 0.05  # rad, of a thing that fingers close on
+SEEN = 0.6  # share of what is seen near it that is the thing
+LEAST = 30  # points
 
 
 @dataclass(frozen=True)
 class Registered:
-    """yaw rad about z, shift (2,) m: target = R(yaw) source + shift; residual: mean distance of the kept pairs, m."""
+    """yaw rad about z, shift (2,) m: target = R(yaw) source + shift; residual: mean distance of the kept pairs, m;
+    differs: share of places that both saw at another height."""
 
     yaw: float
     shift: np.ndarray
     residual: float
+    differs: float = 0.0
 
     @property
     def fits(self) -> bool:
-        return self.residual < FITS
+        return self.residual < FITS and self.differs < DIFFER
 
 
-def register(source: np.ndarray, target: np.ndarray) -> Registered:
-    """The motion in x, y and yaw that brings source (N, 3) m onto target (M, 3) m."""
-    none = np.zeros((0, 3), np.uint8)
-    source, target = (merged(points, np.zeros_like(points, np.uint8), CELL)[0] if len(points) else none
-                      for points in (source, target))
-    if len(source) < 10 or len(target) < 10:
+def register(source: Cloud, target: Cloud) -> Registered:
+    """The motion in x, y and yaw that brings source onto target."""
+    if min(len(source), len(target)) < LEAST:
         return Registered(0.0, np.zeros(2), np.inf)
-    tree = cKDTree(target)
-    found = [_descend(source, target, tree, turn) for turn in TURNS]
-    return min(found, key=lambda each: each.residual)
+    rng = np.random.default_rng(0)
+    aim, tree = _features(target, TARGETS, rng)
+    start, _ = _features(source, FIRST[0], rng)
+    guesses = []
+    for turn in TURNS:
+        shift = aim[:, :2].mean(0) - turned(start[:, :2].mean(0), turn)
+        guesses.append(_descend(start, aim, tree, Registered(turn, shift, np.inf), FIRST[1]))
+    best = min(guesses, key=lambda each: each.residual)
+    found = _descend(_features(source, LAST[0], rng)[0], aim, tree, best, LAST[1])
+    return Registered(found.yaw, found.shift, found.residual, _differs(source, target, found))
 
 
-def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, yaw: float) -> Registered:
-    shift = target[:, :2].mean(0) - _turned(source[:, :2].mean(0), yaw)
-    residual = np.inf
-    for _ in range(ROUNDS):
-        placed = np.column_stack([_turned(source[:, :2], yaw) + shift, source[:, 2]])
-        gaps, index = tree.query(placed)
+def turn_about_origin(seen: Cloud, body: Cloud) -> Registered:
+    """The yaw about the origin by which `body` comes to lie where a part of it, beside other things, is seen."""
+    if min(len(seen), len(body)) < LEAST:
+        return Registered(0.0, np.zeros(2), np.inf)
+    rng = np.random.default_rng(0)
+    points, tree = _features(seen, LAST[0], rng)[0], _features(body, TARGETS, rng)[1]
+
+    def gap(yaw: float) -> float:
+        gaps, _ = tree.query(np.column_stack([turned(points[:, :2], -yaw), points[:, 2:]]))
+        return float(np.sort(gaps)[: int(SEEN * len(gaps))].mean())
+
+    best = min(np.arange(-MOST_TURN, MOST_TURN + 1e-9, TURN_STEP), key=gap)
+    return Registered(float(best), np.zeros(2), gap(best))
+
+
+def turned(xy: np.ndarray, yaw: float) -> np.ndarray:
+    """Points (..., 2) turned by `yaw` rad."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return xy @ np.array([[c, s], [-s, c]])
+
+
+def _features(cloud: Cloud, count: int, rng: np.random.Generator) -> tuple[np.ndarray, cKDTree]:
+    """Random points with their colors, (N, 6) m, and their tree."""
+    chosen = rng.permutation(len(cloud))[:count]
+    features = np.column_stack([cloud.xyz[chosen].astype(float), COLOR * cloud.rgb[chosen]])
+    return features, cKDTree(features)
+
+
+def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Registered, rounds: int) -> Registered:
+    yaw, shift, residual = start.yaw, start.shift, np.inf
+    for _ in range(rounds):
+        gaps, index = tree.query(np.column_stack([turned(source[:, :2], yaw) + shift, source[:, 2:]]))
         near = np.argsort(gaps)[: int(KEPT * len(gaps))]
         residual = float(gaps[near].mean())
         a, b = source[near, :2], target[index[near], :2]
         ma, mb = a.mean(0), b.mean(0)
         cross = (a - ma).T @ (b - mb)
         yaw = float(np.arctan2(cross[0, 1] - cross[1, 0], cross[0, 0] + cross[1, 1]))
-        shift = mb - _turned(ma, yaw)
+        shift = mb - turned(ma, yaw)
     return Registered(yaw, shift, residual)
 
 
-def _turned(xy: np.ndarray, yaw: float) -> np.ndarray:
-    c, s = np.cos(yaw), np.sin(yaw)
-    return xy @ np.array([[c, s], [-s, c]])
+def _differs(source: Cloud, target: Cloud, found: Registered) -> float:
+    """Share of the cells of both footprints whose highest points are at other heights."""
+    placed = np.column_stack([turned(source.xyz[:, :2], found.yaw) + found.shift, source.xyz[:, 2]])
+    low = np.minimum(placed[:, :2].min(0), target.xyz[:, :2].min(0))
+    shape = (np.floor((np.maximum(placed[:, :2].max(0), target.xyz[:, :2].max(0)) - low) / CELL) + 1).astype(int)
+    tops = []
+    for points in (placed, target.xyz):
+        cell = np.floor((points[:, :2] - low) / CELL).astype(int)
+        top = np.full(shape[0] * shape[1], -np.inf)
+        np.maximum.at(top, cell[:, 0] * shape[1] + cell[:, 1], points[:, 2])
+        tops.append(top)
+    both = np.isfinite(tops[0]) & np.isfinite(tops[1])
+    return float((np.abs(tops[0][both] - tops[1][both]) > HIGHER).mean()) if both.any() else 1.0

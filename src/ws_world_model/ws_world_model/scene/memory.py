@@ -17,7 +17,9 @@ from ws_world_model.scene.shots import Shot, Unprojector
 from ws_world_model.scene.table import ABOVE, Region, TableMap, fit_plane, height
 
 LEAST_SHOTS = 4
+OUTSIDE = 1.0  # s before or after an episode from which an exposure is none of it
 MOST_RESIDUAL = 0.008  # m, rms of the table plane from which a camera is not where its mount says
+MOST_TILT, MOST_LIFT = 0.05, 0.02  # slope of that plane, and m beside the task's table at the workspace, likewise
 FOOT = 9  # px around a thing that count neither as table nor as background
 NOISE = 3.0  # residuals of the table plane above which something stands on it
 
@@ -84,6 +86,12 @@ class SceneMemory:
         if residual > MOST_RESIDUAL:
             raise SceneError("the table is not flat where the cameras see it: a mount is off",
                              f"{episode.episode_id}: {1000 * residual:.1f} mm rms")
+        middle = (np.asarray(self.task.workspace_low) + self.task.workspace_high) / 2
+        lift = float(height(plane, middle)) - self.task.table
+        if np.hypot(*plane[1:]) > MOST_TILT or abs(lift) > MOST_LIFT:
+            raise SceneError("the table is not where the task has it: a mount is off",
+                             f"{episode.episode_id}: tilted by {100 * np.hypot(*plane[1:]):.1f} cm per m, "
+                             f"{100 * lift:+.1f} cm high")
         weight = 1.0 / (1 + len(self.donors))
         self.plane = (1 - weight) * self.plane + weight * plane
         self.residual = (1 - weight) * self.residual + weight * residual
@@ -103,7 +111,8 @@ class SceneMemory:
                 raise SceneError("no depth", f"{episode.episode_id}: {view} camera")
             if not episode.rgbd[view].depth.any():
                 raise SceneError("depth is all zero", f"{episode.episode_id}: {view} camera")
-        shots = self.unprojector.shots(episode.rgbd)
+        first, last = episode.stamp[0] - OUTSIDE * 1e9, episode.stamp[-1] + OUTSIDE * 1e9
+        shots = [shot for shot in self.unprojector.shots(episode.rgbd) if first <= shot.stamp <= last]
         if len(shots) < LEAST_SHOTS:
             raise SceneError("too few exposures with depth", f"{episode.episode_id}: {len(shots)}")
         return shots

@@ -46,6 +46,32 @@ def test_the_oldest_go_when_there_are_too_many(tmp_path):
     assert names(tmp_path) == [f"pushing-synthetic-test-{i:06d}" for i in (2, 3, 4)]
 
 
+def relocated(number):
+    episode = synthetic(number, 0)
+    episode.notes = {**episode.notes, "kind": "relocated"}
+    return episode
+
+
+def test_relocated_ones_are_never_out_of_date_and_counted_after_a_restart(tmp_path):
+    store = Store(tmp_path, StoreOptions(**LOOSE, versions=0))
+    for episode in (relocated(0), synthetic(1, 1), relocated(2)):
+        store.write(episode)
+    assert store.relocated == 2 and store.evict(9) == 1
+    assert names(tmp_path) == [f"pushing-synthetic-test-{i:06d}" for i in (0, 2)]
+    assert Store(tmp_path).relocated == store.relocated == 2
+
+
+def test_relocated_ones_go_last_when_there_are_too_many(tmp_path):
+    store = Store(tmp_path, StoreOptions(**LOOSE, most_rollouts=3))
+    for episode in (relocated(0), relocated(1), synthetic(2), synthetic(3), synthetic(4), relocated(5)):
+        store.write(episode)
+    assert names(tmp_path) == [f"pushing-synthetic-test-{i:06d}" for i in (0, 1, 5)]
+    store.write(relocated(6))
+    assert names(tmp_path) == [f"pushing-synthetic-test-{i:06d}" for i in (1, 5, 6)] and store.relocated == 3
+    store.write(synthetic(7))
+    assert store.relocated == 3 and len(store) == 3, "a new one does not push out a relocated one"
+
+
 def test_the_oldest_go_when_they_are_too_large(tmp_path):
     store = Store(tmp_path, StoreOptions(**LOOSE, most_mib=1))
     for number in range(6):

@@ -107,4 +107,4 @@ class Relocator:
             self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
         places = Places(self._task, donors, self._options)
         self._stage.prepare()
-        self._coming = relocations(places, (self._seed, len(donors)))  # other ones for each set of donors
+        self._coming = relocations(places, (self._seed, len(donors), self.made))  # others for other donors, or later

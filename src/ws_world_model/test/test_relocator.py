@@ -1,4 +1,4 @@
-"""When demonstrations are moved and how often, what is said where they cannot be, and their place in the worker's day."""
+"""When demonstrations are moved and how often, what is said where they cannot be, and when the worker does it."""
 
 from dataclasses import replace
 from pathlib import Path

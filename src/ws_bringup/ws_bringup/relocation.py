@@ -26,7 +26,7 @@ TRIES = 3  # relocations tried for each that is wanted
 class TwinStage:
     """Puts the twin's things where a relocation wants them and lets its arm do it. Keeps what really succeeds.
 
-    With `compare`, a list, each true pair of frames is put there beside the drawn one.
+    With a `stage`, whose drawer knows the memory, each true pair of frames is kept in `compared` beside the drawn one.
     """
 
     def __init__(self, env: Env, memory: SceneMemory, options: RelocateOptions, worlds: dict[str, dict[str, Pose]],
@@ -36,6 +36,7 @@ class TwinStage:
         self._stage = stage
         self.counts: Counter[str] = Counter()
         self.compared: list[tuple[dict, dict]] = []
+        self.tools: list[np.ndarray] = []  # (3,) m, where the tool was in each pair
 
     def play(self, relocation: Relocation | None) -> Episode | None:
         """The episode, or None."""
@@ -87,6 +88,7 @@ class TwinStage:
         drawn = self._stage.drawer.draw(relocation.donor, relocation.motions, tracker.moment, tracker.bodies(tool),
                                         pose)
         self.compared.append((true, drawn))
+        self.tools.append(tool)
 
 
 def relocated(kind: str, env: Env, demonstrations: list[Episode], worlds: dict[str, dict[str, Pose]], count: int,

@@ -15,7 +15,7 @@ from ws_node.options import option
 from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
-from ws_world_model.scene.parts import Part, targets
+from ws_world_model.scene.parts import Part, direct_steps, targets
 from ws_world_model.scene.points import Cloud
 from ws_world_model.scene.registration import Registered, register
 
@@ -108,8 +108,9 @@ class Hand:
         self._noise = np.zeros(len(self._scale))
         path = targets(donor.episode)
         low, high = np.asarray(task.workspace_low), np.asarray(task.workspace_high)
-        self._ways = [np.clip(relocation.motions[group](path[part.start : part.end]), low, high)
-                      for part, group in zip(donor.parts, donor.part_groups, strict=True)]
+        self._steps = [direct_steps(donor.episode, part, task) for part in donor.parts]
+        self._ways = [np.clip(relocation.motions[group](path[steps]), low, high)
+                      for steps, group in zip(self._steps, donor.part_groups, strict=True)]
         self._grip = donor.episode.action[:, -1]
         self._openings = donor.episode.state[:, 6]
         self._donor, self.part, self._index = donor, 0, 0
@@ -126,9 +127,8 @@ class Hand:
         """0 before the first part."""
         if self.over:
             return len(self._donor.episode)
-        part = self._donor.parts[self.part]
         if self._index:
-            return part.start + self._index
+            return int(self._steps[self.part][self._index - 1]) + 1
         return self._donor.parts[self.part - 1].end if self.part else 0
 
     def act(self, target: np.ndarray) -> np.ndarray:
@@ -140,16 +140,15 @@ class Hand:
         if self.over:
             action[:-1] = np.clip(PRESS_ON * self._push[: len(self._scale)], -1, 1)
             return action
-        part = self._donor.parts[self.part]
-        way = self._ways[self.part]
+        way, steps = self._ways[self.part], self._steps[self.part]
         gap = (way[self._index] - target)[: len(self._scale)] / self._scale
         move = np.clip(gap, -self._speed, self._speed) + steady * self._noise
         action[:-1] = np.clip(move, -1, 1)
         if np.abs(gap).max() <= 1.0:
             self.inside = True
-            action[-1] = self._grip[part.start + self._index]
+            action[-1] = self._grip[steps[self._index]]
+            self.opening = float(self._openings[steps[self._index] + 1])
             self._index += 1
-            self.opening = float(self._openings[part.start + self._index])
             if self._index == len(way):
                 self.part, self._index, self.inside = self.part + 1, 0, False
         return action

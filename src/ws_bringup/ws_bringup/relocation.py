@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ws_bringup.lockstep import Env, episode_of
-from ws_rollouts.episode import SYNTHETIC, Episode
+from ws_rollouts.episode import SYNTHETIC, VIEWS, Episode
 from ws_twin_a1x.scenes import Pose
 from ws_twin_a1x.twin import Twin
 from ws_world_model.proposals.relocate import Hand, Places, RelocateOptions, Relocation, relocations
@@ -20,6 +21,7 @@ from ws_world_model.scene.drawing import Pose as RobotPose
 from ws_world_model.scene.memory import SceneMemory
 
 IN_HAND = 0.06  # m over the table: what floats there at first is in the hand
+SHIFT_PER_DEGREE = 0.0025  # m, of a mount that is wrong
 TRIES = 3  # relocations tried for each that is wanted
 
 
@@ -89,6 +91,22 @@ class TwinStage:
                                         pose)
         self.compared.append((true, drawn))
         self.tools.append(tool)
+
+
+def misplaced(episodes: list[Episode], degrees: float, seed: int) -> list[Episode]:
+    """The same with both mounts wrong: turned by `degrees` about a random axis, shifted by 2.5 mm for each."""
+    if not degrees:
+        return episodes
+    rng = np.random.default_rng([seed, 8])
+    wrong = {}
+    for view in VIEWS:
+        axis, way = (a / np.linalg.norm(a) for a in rng.standard_normal((2, 3)))
+        error = np.eye(4)
+        error[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * axis).as_matrix()
+        error[:3, 3] = SHIFT_PER_DEGREE * degrees * way
+        wrong[view] = error
+    return [replace(episode, rgbd={view: replace(stream, mount=stream.mount @ wrong[view])
+                                   for view, stream in episode.rgbd.items()}) for episode in episodes]
 
 
 def relocated(kind: str, env: Env, demonstrations: list[Episode], worlds: dict[str, dict[str, Pose]], count: int,

@@ -18,7 +18,7 @@ from ws_bringup.guidance import guidance
 from ws_bringup.learned import Learned, make_student
 from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_bringup.oracle import Oracle
-from ws_bringup.relocation import relocated
+from ws_bringup.relocation import misplaced, relocated
 from ws_node.options import build, option
 from ws_policy.networks import NetworkOptions
 from ws_policy.observation import Observation
@@ -63,6 +63,8 @@ class CellOptions:
     rgbd_every: int = option(3, "each so many-th exposure is kept with its depth", low=1, high=100)
     depth_noise: float = option(0.0, "sigma / z^2 of the depth cameras; a D435i 0.005", unit="1/m", low=0.0, high=0.1)
     depth_holes: bool = option(False, "nothing is measured at edges of depth and nearer than 0.12 m")
+    mount_error: float = option(0.0, "by which both mounts in the bags are turned wrong, and 2.5 mm for each degree",
+                                unit="deg", low=0.0, high=10.0)
     domain_randomisation: float = option(0.0, "of the twin", low=0.0, high=1.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
                                 high=1000)
@@ -206,8 +208,9 @@ class Trial:
         options = self.cell.options
         if options.relocate == "none" or not options.relocations:
             return
-        made, self._relocated = relocated(options.relocate, self._env, self._demonstrations, self._worlds,
-                                          options.relocations, self.cell.relocation, self.cell.seed)
+        shown = misplaced(self._demonstrations, options.mount_error, self.cell.seed)
+        made, self._relocated = relocated(options.relocate, self._env, shown, self._worlds, options.relocations,
+                                          self.cell.relocation, self.cell.seed)
         for episode in made:
             self._learner.add_imagined(episode)
 

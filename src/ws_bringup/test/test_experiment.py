@@ -187,6 +187,27 @@ def test_the_same_seed_gives_the_same_rows(tmp_path):
     assert first[-1]["rho"] == pytest.approx(0.3) and first[-1]["positive"] + first[-1]["negative"] > 5
 
 
+@pytest.mark.parametrize("relocate", ["drawn", "oracle"])
+def test_a_cell_that_relocates_imitates_what_it_made(tmp_path, relocate):
+    values = {
+        "mode": "hil_serl", "relocate": relocate, "relocations": 2, "real_steps": 0, "evaluate_episodes": 1,
+        "overrides": {"episode_steps": 60},
+        "learner": {"demonstrations": 1, "offline_steps": 2, "batch_size": 8, "training_starts": 5, "capacity": 500},
+        "network": {"channels": 8, "features": 16, "hidden": 32},
+    }
+
+    def rows():
+        found = []
+        made = trial.Trial(make_cell("a", 3, values), tmp_path)
+        made.run(found.append)
+        assert made._learner.imagined.episodes == 2
+        return [{k: v for k, v in each.items() if k not in ("cpu_minutes", "relocate_cpu_s")} for each in found]
+
+    first = rows()
+    assert first[-1]["relocated_made"] == 2 and first[-1]["relocated_steps"] > 20
+    assert first == rows()
+
+
 def test_a_learned_world_model_trains_then_imagines_and_spends_no_more_steps_than_it_may(tmp_path):
     options = WorkerOptions(demonstrations=2, adapt_steps=6, round_steps=4, every_episodes=2, unread=4, held_out=1)
     student = FakeStudent()

@@ -252,6 +252,36 @@ def test_the_world_model_is_shown_once_it_has_a_version():
     assert (shown["world model"], shown["PSNR"], shown["imagined"]) == ("v3", "29.9 dB", "-")
 
 
+def test_the_relocated_are_shown_where_a_world_model_says_of_them():
+    assert "relocated" not in dict(progress.cells({}))
+    row = {"world_model_relocation_gate": "closed", "world_model_relocated": 0.0, "learner_imagined_share": 0.25}
+    shown = dict(progress.cells(row))
+    assert (shown["relocated"], shown["imitated from them"]) == ("0", "25%")
+
+
+@pytest.mark.parametrize(("row", "words"), [
+    ({}, ""),
+    ({"world_model_state": "off", "world_model_gate": "closed", "world_model_gate_reason": "off"}, ""),
+    ({"world_model_state": "waiting", "world_model_relocation_gate": "closed", "world_model_relocation_reason": "",
+      "world_model_gate": "closed", "world_model_gate_reason": "there is no version yet"},
+     "relocation: closed, perturbed rollouts: closed (there is no version yet)"),
+    ({"world_model_state": "waiting", "world_model_relocation_gate": "closed",
+      "world_model_relocation_reason": "no demonstration can be moved: no depth"},
+     "relocation: closed (no demonstration can be moved: no depth)"),
+    ({"world_model_state": "training", "world_model_relocation_gate": "open", "world_model_relocation_reason": "",
+      "world_model_gate": "open", "world_model_gate_reason": "PSNR 31 dB"},
+     "relocation: open, perturbed rollouts: open"),
+])
+def test_what_the_world_model_may_do_is_said_in_words(row, words):
+    assert progress.gates_line(row) == words
+
+
+def test_the_plain_line_ends_with_the_gates(capsys):
+    with progress.View("pushing", 10.0, headless=True) as view:
+        view.show({"world_model_state": "waiting", "world_model_relocation_gate": "open"})
+    assert capsys.readouterr().out.rstrip().endswith("relocation: open")
+
+
 def test_a_silent_node_is_said_to_be_silent():
     line = progress.state_line({"policy_state": "running", "policy_age_s": 9.0, "learner_state": "waiting",
                                 "learner_waiting_for": "demonstrations: 3 of 20", "learner_age_s": 0.1})

@@ -24,13 +24,16 @@ _LAST = {
     "demos": "policy_demonstrations",
     "training_success_rate": "policy_success_rate",
     "intervention_rate": "policy_intervention_rate",
+    "imagined_transitions": "learner_imagined_transitions",
+    "imagined_share": "learner_imagined_share",
 }
 # of the last row in which a world model was at work
 _WORLD_MODEL = tuple(f"world_model_{name}" for name in (
     "version", "steps", "holdout_psnr", "holdout_ssim", "persistence_psnr", "persistence_ssim", "reward_auc",
     "false_positive_rate", "gate", "seconds_per_chunk", "frames_per_s", "synthetic", "synthetic_success",
     "synthetic_failure", "generated_success", "generated_failure", "generated_abstain", "bags_rejected",
-    "rounds_dropped", "cpu_share", "rss_mib"))
+    "rounds_dropped", "relocation_gate", "relocation_reason", "relocated", "relocation_dropped", "relocation_donors",
+    "cpu_share", "rss_mib"))
 # name in the summary -> key of which the median over the rows of running policies is taken; the rows hold
 # percentiles of the last minute each
 _TYPICAL = {

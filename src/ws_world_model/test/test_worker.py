@@ -7,11 +7,11 @@ import pytest
 from ws_rollouts.bag import write_episode
 from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
-from ws_world_model.intake import Intake
+from ws_world_model.intake import Intake, trained_of
 from ws_world_model.report import numbers
 from ws_world_model.store import Store, StoreOptions
 from ws_world_model.testing import FakeStudent
-from ws_world_model.worker import Worker, WorkerOptions, trained_of
+from ws_world_model.worker import Worker, WorkerOptions
 
 TASK = load_task("pushing")
 OPTIONS = {"demonstrations": 3, "adapt_steps": 4, "round_steps": 4, "every_episodes": 4, "unread": 6,

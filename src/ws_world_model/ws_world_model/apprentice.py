@@ -22,6 +22,7 @@ from ws_world_model.counterfactuals import CounterfactualOptions, sample_segment
 from ws_world_model.files import WorldModelError, read_tensors, save_world_model, world_model_of
 from ws_world_model.generation import Generator
 from ws_world_model.imagination import CHUNK, Context, Dynamics, Imagined
+from ws_world_model.labels import FAILURE
 from ws_world_model.rewards import RewardModel
 from ws_world_model.training import Score, Trainer
 from ws_world_model.versions import Versions
@@ -126,6 +127,9 @@ class Apprentice:
 
     def score(self, episode: Episode) -> Score:
         return self.trainer.score([episode])
+
+    def disputes(self, episode: Episode) -> bool:
+        return self.rewards.label(self.rewards.predict(episode.frames, episode.state)).kind == FAILURE
 
     def reward_auc(self, held_out: list[Episode]) -> float:
         return self.rewards.auc(held_out)

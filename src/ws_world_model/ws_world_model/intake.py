@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,3 +136,8 @@ class Intake:
         self.held.append(episode)  # in the order of the recordings; stamps of simulated time start anew each session
         released, self.held = self.held[: -self._keep], self.held[-self._keep :]
         return released
+
+
+def trained_of(notes: Mapping[str, str] | None) -> list[str]:
+    """Ids of the episodes that the weights with these notes have seen; none without notes."""
+    return json.loads(notes["trained"]) if notes else []

@@ -54,6 +54,10 @@ class Student(Protocol):
         """Fidelity of the weights as they are, with the attributes of HeldOut."""
         ...
 
+    def disputes(self, episode: Episode) -> bool:
+        """Whether the reward model calls an imagined success a failure."""
+        ...
+
     def reward_auc(self, held_out: list[Episode]) -> float:
         """NaN when it cannot be told from these."""
         ...

@@ -49,6 +49,8 @@ class WorkerOptions:
     unread: int = option(32, "synthetic rollouts that the learner has not read at which generation waits", low=1,
                          high=1000)
     relocations: int = option(160, "demonstrations in other scenes that are imagined; 0: none", low=0, high=100_000)
+    judge_recall: float = option(0.9, "share of replayed successes from which on the reward model judges relocated "
+                                 "demonstrations, too", low=0.0, high=1.0)
     paced: bool = option(False, "the truer the world model, the wider the perturbations")
     cpu_share: float = option(1.0, "most of one core that is used", low=0.01, high=1.0)
 
@@ -363,12 +365,8 @@ class Worker:
         self.film = episodes[0] if episodes else self.film
 
     def _relocate(self) -> None:
-        try:
-            self.store.check_space()
-        except StoreError as error:
-            self._pause(BAGS, str(error))
-            return
-        episode = self.relocator.make()
+        judged = self.student.rewards_ready and self.student.recall >= self.options.judge_recall
+        episode = self.relocator.make(self.student.disputes if judged else None)
         if episode is not None:
             self.film = episode
             self._outbox.append(episode)
@@ -399,8 +397,3 @@ class Worker:
 
     def _waits(self, what: str, now: float) -> bool:
         return what in self._refused and now < self._refused[what][1]
-
-
-def trained_of(notes: Mapping[str, str] | None) -> list[str]:
-    """Ids of the episodes that the weights with these notes have seen; none without notes."""
-    return json.loads(notes["trained"]) if notes else []

@@ -21,10 +21,10 @@ from ws_rollouts.episode import VIEWS
 from ws_rollouts.summary import Summary
 from ws_rollouts.task import load_task
 from ws_world_model.gate import Gate, GateOptions
-from ws_world_model.intake import Intake
+from ws_world_model.intake import Intake, trained_of
 from ws_world_model.report import numbers
 from ws_world_model.store import Store, StoreOptions
-from ws_world_model.worker import Worker, WorkerOptions, trained_of
+from ws_world_model.worker import Worker, WorkerOptions
 
 OFF = "generation is off: this mode uses real data only"
 FILM_PERIOD = 0.1  # s between imagined frames: as fast as the steps that they stand for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ws_driver_a1x.options import RelayOptions
 from ws_rollouts.episode import Episode
@@ -17,6 +17,7 @@ from ws_world_model.scene.memory import SceneMemory
 
 LEAST_TRIES = 20  # relocations before a low share of them closes the gate
 LEAST_MADE = 0.1  # share that must succeed
+DISPUTED = "the reward model calls it a failure"
 OFF = "relocation is off in this mode"
 
 
@@ -87,13 +88,17 @@ class Relocator:
         share = min(1.0, self._offered / self._needed)
         return self.made < round(self._wanted * share)
 
-    def make(self) -> Episode | None:
-        """The next one; None where it was dropped, which is counted."""
+    def make(self, disputes: Callable[[Episode], bool] | None = None) -> Episode | None:
+        """The next one; None where it was dropped, which is counted: by geometry, or as the reward model `disputes` it.
+        """
         if self._fresh or self._stage is None:
             self._prepare()
         outcome = self._stage.play(next(self._coming))
         if outcome.episode is None:
             self.dropped[outcome.reason] += 1
+            return None
+        if disputes is not None and disputes(outcome.episode):
+            self.dropped[DISPUTED] += 1
             return None
         self.made += 1
         return outcome.episode

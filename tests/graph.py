@@ -33,7 +33,9 @@ SMALL = {
         "learner.updates_per_step": 0.2,
         "learner.publish_every": 2,
         "learner.checkpoint_every": 4,
+        "learner.imagined_least": 2,
     },
+    "world_model": {"worker.relocations": 8},
     "operator": {"interventions": False},
     "monitor": {"row_period": 1.0},
 }

@@ -62,6 +62,9 @@ class FakeStudent:
         self.measured.append((episode.episode_id, len(self.trained_with)))
         return Score(self.skill)
 
+    def disputes(self, episode: Episode) -> bool:
+        return False
+
     def reward_auc(self, held_out):
         return self.auc
 

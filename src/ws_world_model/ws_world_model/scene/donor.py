@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from ws_rollouts.episode import STATE, VIEWS, Episode
 from ws_world_model.scene.kernels import seen_through
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
-from ws_world_model.scene.points import Cloud, absent, connected, merged
+from ws_world_model.scene.points import Cloud, absent, connected, merged, middle, share
 from ws_world_model.scene.registration import turn_about_origin, turned
 from ws_world_model.scene.robot import Arm, Hand
 from ws_world_model.scene.shots import Shot
@@ -109,15 +109,15 @@ class DonorBuilder:
             raise SceneError("no thing stands on the table", episode.episode_id)
         for group in range(count):
             clouds.append({v: Cloud.of(own[v][0][number[v] == group], own[v][1][number[v] == group]) for v in VIEWS})
-        donor = Donor(replace(episode, rgbd={}), parts, steps, clouds, [_center(c) for c in clouds], [])
+        donor = Donor(replace(episode, rgbd={}), parts, steps, clouds, [middle(c, COARSE) for c in clouds], [])
         self._assign(donor)
         if in_hand is not None:
             donor.bodies.append(Body(GRASP, in_hand.clouds, -1, len(episode) + 1, start[0].tool, 0.0, None))
         self._follow(donor, shots)
         for group in donor.groups:
-            _share(group)
+            share(group, SAME)
         for body in donor.bodies:
-            _share(body.clouds)
+            share(body.clouds, SAME)
         return donor
 
     # at the start
@@ -345,7 +345,6 @@ class DonorBuilder:
                     more.born[self._seen_through(more.xyz, shots[:moment])] = moment
                     group[view] = Cloud.join([cloud, more])
 
-
     def _back(self, donor: Donor, body: Body, step: int, tool: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) m seen at a step, with the tool at (3,) m, as they would be where a body's clouds are."""
         if body.kind == PRESS:
@@ -391,21 +390,3 @@ def _within(points: np.ndarray, box: np.ndarray) -> np.ndarray:
 def _box(points: np.ndarray) -> np.ndarray:
     """(3, 2): what holds points (N, 3), and a bit around."""
     return np.column_stack([points.min(0) - COARSE, points.max(0) + COARSE])
-
-
-def _center(clouds: dict[str, Cloud]) -> np.ndarray:
-    """Middle of a thing's footprint, (2,) m, whatever parts of it were measured how often."""
-    xy = np.concatenate([c.xyz[:, :2] for c in clouds.values()])
-    cells = np.unique(np.floor(xy / COARSE).astype(int), axis=0)
-    return (cells.mean(0) + 0.5) * COARSE
-
-
-def _share(clouds: dict[str, Cloud]) -> None:
-    """Give each view what only the other has seen."""
-    own = dict(clouds)
-    for view, other in (("side", "wrist"), ("wrist", "side")):
-        if not len(own[view]) or not len(own[other]):
-            clouds[view] = Cloud.join(own.values())
-            continue
-        more = ~np.isfinite(cKDTree(own[view].xyz).query(own[other].xyz, distance_upper_bound=SAME)[0])
-        clouds[view] = Cloud.join([own[view], own[other][more]])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 ALWAYS = np.iinfo(np.int16).max  # a moment that never comes
 _BITS, _MIDDLE = 2**14, 2**13
@@ -75,3 +76,21 @@ def connected(xyz: np.ndarray, size: float) -> np.ndarray:
     grid[tuple(cell.T)] = True
     labels, _ = ndimage.label(grid, np.ones((3, 3, 3)))
     return labels[tuple(cell.T)]
+
+
+def middle(clouds: dict[str, Cloud], size: float) -> np.ndarray:
+    """Middle of a thing's footprint in cells of `size` m, (2,) m, whatever parts of it were measured how often."""
+    xy = np.concatenate([c.xyz[:, :2] for c in clouds.values()])
+    cells = np.unique(np.floor(xy / size).astype(int), axis=0)
+    return (cells.mean(0) + 0.5) * size
+
+
+def share(clouds: dict[str, Cloud], within: float) -> None:
+    """Give each of two views what only the other has seen: what has no point of its own `within` m."""
+    own = dict(clouds)
+    for view, other in (tuple(own), tuple(own)[::-1]):
+        if not len(own[view]) or not len(own[other]):
+            clouds[view] = Cloud.join(own.values())
+            continue
+        more = ~np.isfinite(cKDTree(own[view].xyz).query(own[other].xyz, distance_upper_bound=within)[0])
+        clouds[view] = Cloud.join([own[view], own[other][more]])

@@ -62,7 +62,7 @@ class FakeStudent:
         self.measured.append((episode.episode_id, len(self.trained_with)))
         return Score(self.skill)
 
-    def disputes(self, episode: Episode) -> bool:
+    def disputes(self, episode):
         return False
 
     def reward_auc(self, held_out):

@@ -18,7 +18,7 @@ from ws_rollouts.task import Task
 PERIOD = 0.1  # s, of a control step
 TICK = 0.02  # s, of the driver
 STAGES = 2  # first-order lags in a row: a servo's step response starts flat
-DELAYS, TAUS = (0.0, 0.02, 0.04, 0.06, 0.08), (0.02, 0.04, 0.06, 0.1)  # s, what is tried
+DELAYS, TAUS = (0.0, 0.02, 0.04, 0.06, 0.08), (0.02, 0.04, 0.06, 0.1, 0.14)  # s, what is tried
 FREE, FITTED = 12, 3  # steps of how many episodes
 COMMAND_TICKS = 2  # from what the policy sees to the driver's tick that knows its command
 

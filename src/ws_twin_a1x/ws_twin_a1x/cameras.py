@@ -33,7 +33,8 @@ def add_camera(body: mujoco.MjsBody, view: str, xyz: tuple[float, ...], rpy: tup
     body.add_camera(
         name=view, pos=xyz + COLOR_OFFSET * left, quat=quat, resolution=[WIDTH, HEIGHT],
         sensor_size=[_SENSOR, _SENSOR * HEIGHT / WIDTH], focal_pixel=[fx, fy],
-        principal_pixel=[WIDTH / 2 - cx, HEIGHT / 2 - cy],  # signs as MuJoCo draws it; a test looks
+        # signs as MuJoCo draws it; it counts from the picture's edge, camera_info from the first pixel's middle
+        principal_pixel=[WIDTH / 2 - cx - 0.5, HEIGHT / 2 - cy - 0.5],
     )
 
 

@@ -38,6 +38,7 @@ class Relocator:
         self._coming: Iterator[Relocation | None] = iter(())
         self._fresh = False  # donors that the stage does not know yet
         self.made = 0
+        self._tried = self._done = 0  # since the last donor came
         self.dropped: Counter[str] = Counter()  # relocations by reason
         self.problems: Counter[str] = Counter()  # exposures that were left out of demonstrations
 
@@ -53,7 +54,7 @@ class Relocator:
             self.memory.add(episode)
         except SceneError as error:
             return str(error)
-        self._fresh = True
+        self._fresh, self._tried, self._done = True, 0, 0  # the gate looks at it anew
         return ""
 
     def had(self, count: int) -> None:
@@ -71,10 +72,9 @@ class Relocator:
         if self.memory is None:
             return CLOSED, OFF
         if self.donors:
-            tried = self.made + self.dropped.total()
-            if tried >= LEAST_TRIES and self.made < LEAST_MADE * tried:
-                reason, count = self.dropped.most_common(1)[0]
-                return CLOSED, f"{self.dropped.total()} of {tried} relocations dropped, {count} of them: {reason}"
+            if self._tried >= LEAST_TRIES and self._done < LEAST_MADE * self._tried:
+                reason = self.dropped.most_common(1)[0][0]
+                return CLOSED, f"{self._tried - self._done} of {self._tried} relocations dropped, most often: {reason}"
             return OPEN, ""
         if self._offered:
             return CLOSED, f"no demonstration can be moved: {self.memory.refused.most_common(1)[0][0]}"
@@ -93,6 +93,7 @@ class Relocator:
         """
         if self._fresh or self._stage is None:
             self._prepare()
+        self._tried += 1
         outcome = self._stage.play(next(self._coming))
         if outcome.episode is None:
             self.dropped[outcome.reason] += 1
@@ -101,6 +102,7 @@ class Relocator:
             self.dropped[DISPUTED] += 1
             return None
         self.made += 1
+        self._done += 1
         return outcome.episode
 
     def _prepare(self) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ws_node.cpu import tune_for_torch
+from ws_ppl.sac import Sac
 from ws_rollouts.episode import POLICY, STATE_SIZE, VIEWS, Episode
 from ws_rollouts.task import load_task
 
@@ -44,3 +45,12 @@ def task():
 @pytest.fixture
 def make_episode():
     return _make_episode
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The batches that the agent was given since."""
+    seen = []
+    update = Sac.update
+    monkeypatch.setattr(Sac, "update", lambda self, batch, improve: seen.append(batch) or update(self, batch, improve))
+    return seen

@@ -48,15 +48,6 @@ def make_learner(task, make_episode):
     return make
 
 
-@pytest.fixture
-def batches(monkeypatch):
-    """The batches that the agent was given since."""
-    seen = []
-    update = Sac.update
-    monkeypatch.setattr(Sac, "update", lambda self, batch, improve: seen.append(batch) or update(self, batch, improve))
-    return seen
-
-
 def parts(batch):
     """Numbers of transitions: demonstrated, online, imitated and imagined, only imagined."""
     return ((batch.demo & batch.real).sum(), (~batch.demo & batch.real).sum(), (batch.demo & ~batch.real).sum(),

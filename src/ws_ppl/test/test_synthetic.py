@@ -50,15 +50,6 @@ def make_learner(task, make_episode):
     return make
 
 
-@pytest.fixture
-def batches(monkeypatch):
-    """The batches that the agent was given since."""
-    seen = []
-    update = Sac.update
-    monkeypatch.setattr(Sac, "update", lambda self, batch, improve: seen.append(batch) or update(self, batch, improve))
-    return seen
-
-
 def test_successes_and_failures_have_queues_of_their_own(task, imagine):
     replay = SyntheticReplay(task, 100)
     replay.add(imagine("s", 9, True, tag=0))

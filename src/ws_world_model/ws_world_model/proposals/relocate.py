@@ -12,12 +12,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ws_node.options import option
+from ws_rollouts.episode import STATE
 from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
 from ws_world_model.scene.parts import Part, direct_steps, targets
 from ws_world_model.scene.points import Cloud
-from ws_world_model.scene.registration import Registered, register
+from ws_world_model.scene.registration import register
 
 NEAR_YAW = 0.25  # rad: donors that stood about so are preferred, as light and unseen sides do not turn with a thing
 APART = 0.01  # m, least gap between things that are moved by themselves
@@ -60,12 +61,7 @@ class Places:
         self.donors = donors
         self.count = max(len(moving(donor)) for donor in donors)
         self.centers = [np.array([donor.centers[_nth(donor, n)] for donor in donors]) for n in range(self.count)]
-        self.yaws = [np.zeros(len(donors)) for _ in range(self.count)]
-        self.registered: list[list[Registered]] = []
-        for n in range(self.count):
-            first = _cloud(donors[0], n)
-            self.registered.append([register(first, _cloud(donor, n)) for donor in donors])
-            self.yaws[n] = np.array([found.yaw if found.fits else 0.0 for found in self.registered[n]])
+        self.yaws = [_yaws(donors, n) for n in range(self.count)]  # against the first; 0 for what is not the same
 
     def draw(self, rng: np.random.Generator) -> tuple[Donor, list[Motion]]:
         """A donor and a motion for each of its groups. Raises ValueError where its things would not stand apart."""
@@ -112,7 +108,7 @@ class Hand:
         self._ways = [np.clip(relocation.motions[group](path[steps]), low, high)
                       for steps, group in zip(self._steps, donor.part_groups, strict=True)]
         self._grip = donor.episode.action[:, -1]
-        self._openings = donor.episode.state[:, 6]
+        self._openings = donor.episode.state[:, STATE["gripper"]][:, 0]
         self._donor, self.part, self._index = donor, 0, 0
         self._push = final_direction(donor.parts[-1], path) @ relocation.motions[donor.part_groups[-1]].rotation.T
         self.inside = False  # a skill part, not a way between
@@ -188,6 +184,13 @@ def _cloud(donor: Donor, n: int) -> Cloud:
     clouds = [cloud[cloud.born == 0] for cloud in donor.groups[group].values()]
     clouds += [cloud for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
     return Cloud.join(clouds)
+
+
+def _yaws(donors: list[Donor], n: int) -> np.ndarray:
+    """How the n-th moving thing of each donor is turned against the first's, (D,) rad."""
+    first = _cloud(donors[0], n)
+    found = [register(first, _cloud(donor, n)) for donor in donors]
+    return np.array([each.yaw if each.fits else 0.0 for each in found])
 
 
 def _nearest(donor: Donor, group: int, others: list[int]) -> int:

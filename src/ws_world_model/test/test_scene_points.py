@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ws_rollouts.task import load_task
-from ws_world_model.scene.kernels import NEAR, nearest_link, seen_through, splat
+from ws_world_model.scene.kernels import NEAR, beyond, nearest_link, splat
 from ws_world_model.scene.points import ALWAYS, Cloud, absent, connected, merged
 from ws_world_model.scene.registration import register, turn_about_origin, turned
 from ws_world_model.scene.table import Region, TableMap, fit_plane, height
@@ -95,7 +95,7 @@ def test_only_what_the_picture_shows_through_is_gone():
     depth = np.full((32, 32), 0.5, np.float32)
     depth[20:] = 0.0  # nothing is known there
     points = np.array([[0, 0, 0.4], [0, 0, 0.498], [0, 0, 0.7], [0, 0.1, 0.4], [1.0, 0, 0.4], [0, 0, -0.4]])
-    assert seen_through(points, EYE, ORIGIN, LENS, depth, 0.01).tolist() == [True, *[False] * 5]
+    assert (beyond(points, EYE, ORIGIN, LENS, depth) > 0.01).tolist() == [True, *[False] * 5]
 
 
 @pytest.mark.parametrize("tilt", [(0.0, 0.0), (0.02, -0.03)])

@@ -9,17 +9,19 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ws_rollouts.episode import STATE, VIEWS, Episode
-from ws_world_model.scene.kernels import seen_through
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
 from ws_world_model.scene.points import Cloud, absent, connected, merged, middle, share
 from ws_world_model.scene.registration import turn_about_origin, turned
 from ws_world_model.scene.robot import Arm, Hand
 from ws_world_model.scene.shots import Shot
 from ws_world_model.scene.table import HIGHEST, Region, height
+from ws_world_model.scene.visibility import seen_through, still_there
 
 VOXEL = 0.001  # m, of points
 SAME = 0.004  # m, within which one view's points stand for the other's: each camera sees its own light
 GROWS = 0.008  # m from what is known of a thing in which something new is taken for a part of it
+LIFTED = 0.015  # m, by which a tool that has lifted its thing is higher
+ROBOT_EDGE = 9  # px around the robot's own pixels that are not looked at
 RIM = 0.0025  # m around what was carried away that went with it
 COARSE = 0.006  # m, of the voxels that connect a thing
 LEAST = 30  # such voxels that make a thing
@@ -126,7 +128,7 @@ class DonorBuilder:
         """(H, W) bool: pixels of things, not of the robot, its surroundings, the table or the walls."""
         seen = shot.views[view]
         above = seen.points[..., 2] - height(self._plane, seen.points)
-        robot = cv2.dilate((seen.link >= 0).astype(np.uint8), np.ones((5, 5))) > 0
+        robot = cv2.dilate((seen.link >= 0).astype(np.uint8), np.ones((ROBOT_EDGE, ROBOT_EDGE))) > 0
         return (seen.depth > 0) & ~robot & (above > self._margin) & (above < HIGHEST) & self._region.holds(seen.points)
 
     def _cut(self, shot: Shot, view: str) -> tuple[np.ndarray, np.ndarray]:
@@ -240,17 +242,7 @@ class DonorBuilder:
     def _carve(self, cloud: Cloud, shots: list[Shot], moments) -> None:
         for moment in moments:
             left = np.flatnonzero(cloud.gone > moment)
-            cloud.gone[left[self._seen_through(cloud.xyz[left], shots[moment : moment + 1])]] = moment
-
-    def _seen_through(self, xyz: np.ndarray, shots: list[Shot]) -> np.ndarray:
-        """Whether any view of these shots shows something farther where each point is: (N,) bool."""
-        through = np.zeros(len(xyz), bool)
-        for shot in shots:
-            for seen in shot.views.values():
-                shown = cv2.erode(np.where(seen.link >= 0, 0, seen.depth).astype(np.float32), np.ones((3, 3)))
-                left = np.flatnonzero(~through)
-                through[left] = seen_through(xyz[left], seen.rotation, seen.position, seen.lens, shown, self._margin)
-        return through
+            cloud.gone[left[seen_through(cloud.xyz[left], shots[moment : moment + 1], self._margin)]] = moment
 
     def _grasped(self, donor: Donor, shots: list[Shot], part: Part, number: int) -> None:
         """The thing in the hand is what vanished from its place after the fingers had closed."""
@@ -272,6 +264,9 @@ class DonorBuilder:
         near = pieces == pieces[int(np.argmin(gaps))] if len(pieces) else np.zeros(0, bool)
         thing = cKDTree(everything[lost][near])
         chosen = np.isfinite(thing.query(everything, distance_upper_bound=RIM)[0])
+        chosen[chosen] = ~still_there(everything[chosen], [
+            shot for shot, step in zip(shots, donor.steps, strict=True)
+            if start < step < release and shot.tool[2] > tool[2] + LIFTED])
         at, clouds = 0, {}
         for view, cloud in group.items():
             mine = chosen[at : at + len(cloud)]
@@ -342,7 +337,7 @@ class DonorBuilder:
                 mine[mine] = absent(points[mine], there, 2 * VOXEL)
                 if mine.any():
                     more = Cloud.of(points[mine], colors[mine])
-                    more.born[self._seen_through(more.xyz, shots[:moment])] = moment
+                    more.born[seen_through(more.xyz, shots[:moment], self._margin)] = moment
                     group[view] = Cloud.join([cloud, more])
 
     def _back(self, donor: Donor, body: Body, step: int, tool: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -70,14 +70,14 @@ def nearest_link(points, valid, link, center, half, margin, rotations, positions
 
 
 @njit(cache=True)
-def seen_through(points, rotation, position, lens, depth, margin):  # pragma: no cover
-    """Whether a picture shows something farther where each point (N, 3) should be: (N,) bool.
+def beyond(points, rotation, position, lens, depth):  # pragma: no cover
+    """How much farther than each point (N, 3) a picture shows something there: (N,) float32 m, NaN where unknown.
 
-    `depth` (H, W) m is the least of each pixel's surroundings, 0 where nothing can be told. Margin in m.
+    `depth` (H, W) m, 0 where nothing can be told.
     """
     height, width = depth.shape
     fx, fy, cx, cy = lens
-    out = np.zeros(points.shape[0], np.bool_)
+    out = np.full(points.shape[0], np.nan, np.float32)
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - position[0], points[i, 1] - position[1], points[i, 2] - position[2]
         deep = rotation[0, 2] * x + rotation[1, 2] * y + rotation[2, 2] * z
@@ -85,6 +85,6 @@ def seen_through(points, rotation, position, lens, depth, margin):  # pragma: no
             continue
         column = int(np.round(fx * (rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z) / deep + cx))
         row = int(np.round(fy * (rotation[0, 1] * x + rotation[1, 1] * y + rotation[2, 1] * z) / deep + cy))
-        if 0 <= column < width and 0 <= row < height:
-            out[i] = depth[row, column] > deep + margin
+        if 0 <= column < width and 0 <= row < height and depth[row, column] > 0.0:
+            out[i] = depth[row, column] - deep
     return out

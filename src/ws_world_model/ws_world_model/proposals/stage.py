@@ -12,16 +12,16 @@ from ws_driver_a1x.reset import reset_joints
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
 from ws_world_model.proposals.relocate import Hand, RelocateOptions, Relocation, final_direction
 from ws_world_model.scene.arm import PERIOD, FreeArm
-from ws_world_model.scene.donor import Body, Donor
-from ws_world_model.scene.drawing import STILL, Drawer, Motion, Pose
+from ws_world_model.scene.donor import Donor
+from ws_world_model.scene.drawing import Drawer, Pose
+from ws_world_model.scene.following import SAME_PLACE, Following
 from ws_world_model.scene.memory import SceneMemory
-from ws_world_model.scene.parts import PRESS, targets
+from ws_world_model.scene.parts import targets
 
 EXTRA = 4  # steps after the way's end in which the arm may arrive
 ARRIVED = 0.001  # m short of where the donor ended that still counts
 ASIDE = 0.012  # m beside it, where the task names no precision
 KIND = "relocated"
-SAME_PLACE = 0.0015  # m, within which the later of two of the donor's steps is taken
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,11 @@ class Outcome:
     reason: str = ""
 
 
-class Tracker:
-    """Which of the donor's steps the imagined tool is at, and how far its bodies are from where they were."""
+class Tracker(Following):
+    """Follows the tool through the parts that a hand leads it through."""
 
     def __init__(self, donor: Donor, relocation: Relocation, reach: float):
-        self._donor, self._motions, self._reach = donor, relocation.motions, reach
-        self._tools = donor.episode.state[:, STATE["position"]].astype(float)
-        self._last: list[tuple[Motion, float]] = [(STILL, 0.0) for _ in donor.bodies]
-        self.step = 0
+        super().__init__(donor, relocation.motions, reach)
 
     def follow(self, tool: np.ndarray, part: int, limit: int) -> None:
         """The tool is at (3,) m and does part number `part`, whose steps up to `limit` were commanded."""
@@ -53,29 +50,6 @@ class Tracker:
         gaps = np.linalg.norm(self._tools[self.step : limit + 1] - local, axis=1)
         if len(gaps):
             self.step += int(np.flatnonzero(gaps <= gaps.min() + SAME_PLACE)[-1])
-
-    @property
-    def moment(self) -> int:
-        """The newest shot of the donor that is not later than that step."""
-        return int(max(0, np.searchsorted(self._donor.steps, self.step, "right") - 1))
-
-    def bodies(self, tool: np.ndarray) -> list[tuple[Motion, float]]:
-        """The motion of each body and by how much it is raised, m, with the tool at (3,) m."""
-        for i, body in enumerate(self._donor.bodies):
-            motion = STILL if body.group is None else self._motions[body.group]
-            if body.kind == PRESS:
-                sunk = body.top - (tool[2] - self._reach) if self.step >= body.start else 0.0
-                self._last[i] = motion, -max(0.0, sunk)
-            elif self.step < body.start:
-                self._last[i] = motion, 0.0
-            elif self.step < body.end:  # let go, it stays where it was
-                self._last[i] = _in_hand(body, motion, tool), float(tool[2] - body.tool[2])
-        return list(self._last)
-
-
-def _in_hand(body: Body, motion: Motion, tool: np.ndarray) -> Motion:
-    """Of a thing that the hand holds: as it lay in the donor's hand; where that was not seen, turned as it lay."""
-    return Motion.about(body.tool[:2], tool[:2], motion.yaw if body.turn is None else body.turn)
 
 
 class Stage:

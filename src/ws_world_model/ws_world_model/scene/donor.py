@@ -98,19 +98,9 @@ class DonorBuilder:
         before = [i for i in range(len(shots)) if steps[i] < parts[0].start] or [0]
         chosen = sorted({*np.linspace(0, len(before) - 1, FUSED).astype(int).tolist(), len(before) - 1})
         start = [shots[before[i]] for i in chosen]
-        in_hand = self._in_hand(start) if self._fixed else None
-        own = {view: merged(*self._fused(view, start, in_hand), VOXEL) for view in VIEWS}
-        label = self._things(np.concatenate([own[v][0] for v in VIEWS]))
-        clouds, at = [], 0
-        number = {}
-        for view in VIEWS:
-            number[view] = label[at : at + len(own[view][0])]
-            at += len(own[view][0])
-        count = label.max(initial=-1) + 1
-        if not count:
+        clouds, in_hand = self.things(start)
+        if not clouds:
             raise SceneError("no thing stands on the table", episode.episode_id)
-        for group in range(count):
-            clouds.append({v: Cloud.of(own[v][0][number[v] == group], own[v][1][number[v] == group]) for v in VIEWS})
         donor = Donor(replace(episode, rgbd={}), parts, steps, clouds, [middle(c, COARSE) for c in clouds], [])
         self._assign(donor)
         if in_hand is not None:
@@ -123,6 +113,16 @@ class DonorBuilder:
         return donor
 
     # at the start
+
+    def things(self, shots: list[Shot]) -> tuple[list[dict[str, Cloud]], Held | None]:
+        """What stands apart on the table, view -> Cloud each, and what a closed hand holds from the start."""
+        in_hand = self._in_hand(shots) if self._fixed else None
+        own = {view: merged(*self._fused(view, shots, in_hand), VOXEL) for view in VIEWS}
+        label = self._things(np.concatenate([own[v][0] for v in VIEWS]))
+        split = np.split(label, [len(own[VIEWS[0]][0])])
+        number = dict(zip(VIEWS, split, strict=True))
+        return [{v: Cloud.of(own[v][0][number[v] == n], own[v][1][number[v] == n]) for v in VIEWS}
+                for n in range(label.max(initial=-1) + 1)], in_hand
 
     def stands(self, shot: Shot, view: str) -> np.ndarray:
         """(H, W) bool: pixels of things, not of the robot, its surroundings, the table or the walls."""
@@ -146,7 +146,7 @@ class DonorBuilder:
             rgb.append(colors)
         return np.concatenate(xyz), np.concatenate(rgb)
 
-    def _in_hand(self, shots: list[Shot]) -> _Held | None:
+    def _in_hand(self, shots: list[Shot]) -> Held | None:
         """What a closed hand holds from the start: it floats, and stays with the hand; world points of shot 0."""
         found = {view: [] for view in VIEWS}  # points in gripper_link, colors, number of the shot
         for number, shot in enumerate(shots):
@@ -180,7 +180,7 @@ class DonorBuilder:
             at += len(local)
             xyz, rgb = merged(local[keep], rgb[keep], VOXEL)
             clouds[view] = Cloud.of(xyz @ shots[0].turn.T + shots[0].tool, rgb)
-        return _Held(clouds, box)
+        return Held(clouds, box)
 
     def _things(self, xyz: np.ndarray) -> np.ndarray:
         """The number of the thing that each point belongs to, -1 for none."""
@@ -355,7 +355,7 @@ class DonorBuilder:
 
 
 @dataclass
-class _Held:
+class Held:
     clouds: dict[str, Cloud]  # where they are in the first shot
     box: np.ndarray  # (3, 2) m in gripper_link
 

@@ -11,13 +11,14 @@ from ws_rollouts.episode import VIEWS
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.kernels import splat
 from ws_world_model.scene.memory import SceneMemory
-from ws_world_model.scene.points import Cloud
-from ws_world_model.scene.robot import OVERSAMPLING
+from ws_world_model.scene.points import Cloud, merged
+from ws_world_model.scene.robot import BESIDE, OVERSAMPLING, Arm
 
 RADIUS, WIDE = 0.0005, 0.0035  # m, half-widths of points: as they are, and to fill holes between them
 ARM_RADIUS = 0.0008  # m
 BEHIND = 0.008  # m, by which a pixel must be farther than those around it to be a hole
 ARMS = 2  # nearest shots whose pixels of the arm are drawn
+ARM_VOXEL = 0.002  # m, in which the pixels of all shots are merged, for what the nearest had no room for
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Drawer:
         self._arm_openings = np.array([arm.opening for arm in self._arms])
         self._hands = [hand for donor in memory.donors for hand in donor.hands]
         self._hand_openings = np.array([hand.opening for hand in self._hands])
+        self._body = _whole(self._arms)
         self._base = self._background()
 
     def lens(self, view: str) -> np.ndarray:
@@ -176,14 +178,49 @@ class Drawer:
                   pose: Pose) -> None:
         gaps = np.linalg.norm(self._arm_tools - pose.positions[self._tool], axis=1)
         gaps = gaps + 0.2 * np.abs(self._arm_openings - pose.opening)  # m; a finger's width is worth 2 cm of way
-        for number in np.argsort(gaps)[:ARMS]:
-            arm = self._arms[number]
-            cloud = Cloud.of(arm.placed(pose.rotations, pose.positions), arm.rgb)
-            splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS,
-                  depth, picture)
+        near = [self._arms[number] for number in np.argsort(gaps)[:ARMS]]
+        for arm in near:
+            self._splat_arm(arm, picture, depth, rotation, position, pose)
+        beyond = self._beyond(near[0], rotation, position, pose)
+        if beyond.any():
+            whole, far = picture.copy(), depth.copy()
+            self._splat_arm(self._body, whole, far, rotation, position, pose)
+            picture[beyond], depth[beyond] = whole[beyond], far[beyond]
+
+    def _splat_arm(self, arm: Arm, picture: np.ndarray, depth: np.ndarray, rotation: np.ndarray, position: np.ndarray,
+                   pose: Pose) -> None:
+        cloud = Cloud.of(arm.placed(pose.rotations, pose.positions), arm.rgb)
+        splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS, depth,
+              picture)
+
+    def _beyond(self, arm: Arm, rotation: np.ndarray, position: np.ndarray, pose: Pose) -> np.ndarray:
+        """(P, P) bool: pixels for which a shot of the arm, which moved with the tool, had no room."""
+        fx, fy, cx, cy = self.lens("side")
+        tools = (np.stack([pose.positions[self._tool], arm.tool]) - position) @ rotation
+        pixels = tools[:, :2] / tools[:, 2:] * (fx, fy)
+        left, top = pixels[1] - pixels[0]  # where a pixel was then, from where it is
+        x, y, width, height = self._task.crop("side")
+        camera_height, camera_width = self._memory.background[2].shape
+        scale = self._side / np.array([width, height])
+        low = np.maximum(np.array([x, y]) - BESIDE, 0) - (x, y)
+        high = np.minimum(np.array([x + width, y + height]) + BESIDE, (camera_width, camera_height)) - (x, y)
+        (first, top_row), (last, bottom) = low * scale - (left, top) + 1, high * scale - (left, top) - 1
+        beyond = np.ones((self._side, self._side), bool)
+        rows, columns = (slice(max(0, int(np.ceil(a))), max(0, int(b))) for a, b in ((top_row, bottom), (first, last)))
+        beyond[rows, columns] = False
+        return beyond
 
     def _lay_hand(self, picture: np.ndarray, depth: np.ndarray, opening: float) -> np.ndarray:
         hand = self._hands[int(np.argmin(np.abs(self._hand_openings - opening)))]
         alpha = np.where(hand.depth < depth, hand.alpha, 0.0)[..., None]
         color = np.where(alpha > 0, hand.color, 0.0)
         return np.clip(picture * (1 - alpha) + color + 0.5, 0, 255).astype(np.uint8)
+
+
+def _whole(arms: list[Arm]) -> Arm:
+    """The pixels of all shots, merged on each link."""
+    link, local, rgb = (np.concatenate([getattr(arm, name) for arm in arms]) for name in ("link", "local", "rgb"))
+    parts = [(n, *merged(local[link == n], rgb[link == n], ARM_VOXEL)) for n in np.unique(link)]
+    links, places, colors = ([part[i] for part in parts] for i in range(3))
+    return Arm(np.zeros(3), 0.0, np.repeat(np.array(links, np.int8), [len(each) for each in places]),
+               np.concatenate(places), np.concatenate(colors))

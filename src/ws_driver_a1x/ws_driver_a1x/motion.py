@@ -36,11 +36,20 @@ class ArmMotion:
         self._top_speed = np.array(options.joint_speed)
         self.start(STILL)
 
-    def start(self, joints: np.ndarray) -> None:
-        """Stand still at `joints`."""
+    def start(self, joints: np.ndarray, velocity: np.ndarray = STILL) -> None:
+        """Be at `joints`, at rest or at so many rad/s (6,)."""
         self.in_tool_space, self.off_path = False, False
         self._joints.start(joints)
-        self.position, self.velocity, self._acceleration = np.array(joints, float), STILL, STILL
+        self.position, self.velocity, self._acceleration = np.array(joints, float), velocity, STILL
+
+    def shift(self, joints: np.ndarray) -> None:
+        """Be (6,) rad elsewhere, in the same motion; the course is to be set anew."""
+        self.position = self.position + joints
+        if self.in_tool_space:
+            place = np.append(self._kinematics.forward(self.position)[0], self._tool.position[3:])
+            self._tool.start(place, self._tool.velocity, self._tool.acceleration)
+        else:
+            self._joints.start(self.position, self.velocity, self._acceleration)
 
     def go_to_joints(self, joints: np.ndarray, speed: Sequence[float], floor: float | None = None) -> None:
         """Head for `joints` (6,); each joint no faster than `speed` (6,) rad/s.

@@ -34,6 +34,11 @@ class LockedTarget:
         self.rotation = here if rotation is None else rotation
         self._allowance, self._time = self._options.max_burst, now
 
+    def place(self, position: np.ndarray) -> None:
+        """The target is at (3,) m from now on, turned as it was; for who knows that it was led there."""
+        self.position = np.array(position, float)
+        self.joints = self._solve(self.position, self.rotation)[1]
+
     def move(self, linear: np.ndarray, angular: np.ndarray, measured: np.ndarray, now: float) -> str:
         """Apply one step: `linear` (3,) m/s and `angular` (3,) rad/s for one command period.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,4 +81,4 @@ def imagine_all(dynamics: Dynamics, cases: Sequence[Case], batch: int = BATCH) -
 def _padded(context: Context, length: int) -> Context:
     more = length + 1 - context.age.shape[1]
     age = np.pad(context.age, ((0, 0), (0, more), (0, 0)), mode="edge")
-    return Context(context.frames, context.memory, context.state, context.memory_state, age, context.memory_age)
+    return replace(context, age=age)

@@ -16,10 +16,14 @@ from ws_rollouts.task import Task
 from ws_world_model.bank import FrameBank
 from ws_world_model.calibration import Calibration, CalibrationOptions
 from ws_world_model.clips import ClipBatch
+from ws_world_model.free import FreePaths
 from ws_world_model.geometry import CHANNELS, GeometryOptions, Projector
 from ws_world_model.imagination import CHUNK, Context, Imagined
 from ws_world_model.layers import PATCH, PLANES, Completion, TableMap, cut, look
 from ws_world_model.networks import Core, Renderer
+from ws_world_model.scene.arm import Lag
+from ws_world_model.scene.redrawing import Redraw
+from ws_world_model.scene.scenes import Scenes
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class DynamicsOptions:
     map_weight: float = option(0.3, "weight of the absolute error of the map's view alone", low=0.0, high=10.0)
     state_weight: float = option(1.0, "weight of the proprioception's loss", low=0.0, high=100.0)
     reward_weight: float = option(0.1, "weight of the reward's loss", low=0.0, high=100.0)
+    free_arm: bool = option(True, "the first guess of the tool's way is the driver's own, where nothing is in its way")
+    arm_delay: float = option(0.06, "dead time of the arm behind what the driver streams", unit="s", low=0.0, high=0.2)
+    arm_lag: float = option(0.04, "lag of the arm after that", unit="s", low=0.0, high=0.5)
     learning_rate: float = option(3e-3, "AdamW", low=1e-6, high=1e-1)
 
 
@@ -65,6 +72,9 @@ class KinematicWorldModel(torch.nn.Module):
         self.core = Core(task, self.options.hidden, self.options.lead, 4 * PLANES, PATCH)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
         self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
+        options = self.options
+        self.paths = FreePaths(task, Lag(options.arm_delay, options.arm_lag)) if options.free_arm else None
+        self.scenes: Scenes | None = None  # data, not weights
         self._bf16 = bf16_pays()
 
     def autocast(self):
@@ -98,7 +108,8 @@ class KinematicWorldModel(torch.nn.Module):
         """The core through all windows, each from its real start: states (B K, T, 13), memories (B K, T, H)."""
         seen = self._around(planes, batch.state[:, :-1]).unflatten(0, batch.action.shape[:2])  # where it really was
         state, action = (_in_windows(batch, torch.from_numpy(a)) for a in (batch.state[:, :-1], batch.action))
-        return self.core.roll(_in_windows(batch, seen), state[:, 0], action)
+        free = torch.from_numpy(batch.free).flatten(0, 1) if self.paths else None
+        return self.core.roll(_in_windows(batch, seen), state[:, 0], action, free)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of `losses`."""
@@ -143,18 +154,21 @@ class KinematicWorldModel(torch.nn.Module):
             raise ValueError("actions or state are not finite")
         sources = self._sources(context)
         planes = self._planes(self._lay_out(context.first if context.shared else context, sources))
+        redraws = self._redraws(context)
+        free = torch.from_numpy(self.paths.imagined(context, actions)) if self.paths else None
         state, memory, previous = context.state, None, context.state
         parts: list[Imagined] = []
         for begin in range(0, steps, CHUNK):
             end = min(begin + CHUNK, steps)
             states, hiddens, rewards = [], [], []
             for k in range(begin, end):
-                state, memory = self._step(planes, state, actions[:, k], memory)
+                state, memory = self._step(planes, state, actions[:, k], memory,
+                                           None if free is None else free[:, k : k + 2])
                 states.append(state)
                 hiddens.append(memory)
                 rewards.append(torch.sigmoid(self.core.done(memory)).numpy())
             states = np.stack(states, axis=1)
-            frames = self._draw(context, sources, planes, previous, states, torch.stack(hiddens, 1), begin)
+            frames = self._draw(context, sources, planes, previous, states, torch.stack(hiddens, 1), begin, redraws)
             parts.append(Imagined(frames, states, np.stack(rewards, axis=1)))
             previous = states[:, -1]
         return Imagined(
@@ -169,9 +183,15 @@ class KinematicWorldModel(torch.nn.Module):
             for i, view in enumerate(VIEWS)
         }
 
-    def _step(self, planes: Tensor | None, state: np.ndarray, action: np.ndarray, memory: Tensor | None):
+    def _redraws(self, context: Context) -> list[Redraw | None]:
+        if self.scenes is None or not self.projector.options.scene or not context.beginnings:
+            return [None] * len(context)
+        return [self.scenes.begin(each) for each in context.beginnings]
+
+    def _step(self, planes: Tensor | None, state: np.ndarray, action: np.ndarray, memory: Tensor | None,
+              free: Tensor | None):
         features = self._around(planes, state)
-        following, memory = self.core(features, torch.from_numpy(state), torch.from_numpy(action), memory)
+        following, memory = self.core(features, torch.from_numpy(state), torch.from_numpy(action), memory, free)
         following[:, STATE["gripper"]].clamp_(0.0, 1.0)
         return following.numpy(), memory
 
@@ -183,7 +203,7 @@ class KinematicWorldModel(torch.nn.Module):
             for n in range(len(context))]))
 
     def _draw(self, context: Context, sources: dict, planes: Tensor | None, previous: np.ndarray, states: np.ndarray,
-              hidden: Tensor, begin: int) -> dict[str, np.ndarray]:
+              hidden: Tensor, begin: int, redraws: list[Redraw | None]) -> dict[str, np.ndarray]:
         count, steps, _ = states.shape
         before = np.concatenate([previous[:, None], states[:, :-1]], axis=1)
         age = context.age[:, begin + 1 : begin + 1 + steps]
@@ -195,7 +215,8 @@ class KinematicWorldModel(torch.nn.Module):
             start, memory = ({v: frames[v][n] for v in VIEWS} for frames in (context.frames, context.memory))
             known = {v: self.banks[v].nearest(poses[v][n]) if options.bank else [None] * steps for v in VIEWS}
             candidates[n] = self.projector.candidates(
-                start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known)
+                start, memory, {v: sources[v][n] for v in VIEWS}, {v: poses[v][n] for v in VIEWS}, known,
+                _redrawn(redraws[n], {v: poses[v][n] for v in VIEWS}))
         mapped = self._mapped(planes, poses["wrist"])
         with self.autocast():
             condition = self._condition(hidden.flatten(0, 1), poses["wrist"])
@@ -203,6 +224,14 @@ class KinematicWorldModel(torch.nn.Module):
         drawn = drawn.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         drawn = drawn.reshape(count, steps, size, size, 6)
         return {"side": drawn[..., :3], "wrist": drawn[..., 3:]}
+
+
+def _redrawn(redraw: Redraw | None, poses: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """View -> (T, S, S, 3) at `poses`, view -> (T, 13), of an episode that can be drawn."""
+    if redraw is None:
+        return None
+    rows = [redraw.draw({v: poses[v][k] for v in VIEWS}) for k in range(len(poses[VIEWS[0]]))]
+    return {view: np.stack([row[view] for row in rows]) for view in VIEWS}
 
 
 def _in_windows(batch: ClipBatch, values: Tensor) -> Tensor:

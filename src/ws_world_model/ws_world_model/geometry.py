@@ -18,11 +18,12 @@ from ws_rollouts.episode import STATE
 from ws_world_model.calibration import Calibration
 
 PERIOD = 0.1  # s, of a step
-SIDE_CANDIDATES = 4  # start, memory, start shifted with the tool, and what the bank shows
+SIDE_CANDIDATES = 5  # start, memory, start shifted with the tool, what the bank shows, what the scene memory draws
 HEIGHTS = (-0.07, -0.01)  # m, of what stands on the table, from the lowest place of gripper_link
-WRIST_CANDIDATES = 2 + len(HEIGHTS)  # start, what the bank shows, and start as if all lay at a height
+WRIST_CANDIDATES = 3 + len(HEIGHTS)  # start, what the bank shows, start as if all lay at a height, what is drawn
 PLACES = 2  # channels: each pixel's column and row relative to the tool in the side view
 CHANNELS = 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES) + PLACES
+DRAWN = {"side": 3 * (SIDE_CANDIDATES - 1), "wrist": 3 * (SIDE_CANDIDATES + WRIST_CANDIDATES - 1)}  # first channels
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -33,6 +34,7 @@ class GeometryOptions:
     warps: bool = option(True, "candidates moved as tool and wrist camera move")
     memory: bool = option(True, "candidates from the episode's first frames")
     bank: bool = option(True, "arm and fingers from the nearest pose in other episodes")
+    scene: bool = option(True, "candidates drawn by the scene memory, where an episode has depth and donors are there")
     layers: bool = option(True, "wrist view from a layered map of the table that both views fill")
     exposure: bool = option(True, "poses at the time of exposure instead of the step's")
     views: str = option("both", "views that are seen", choices=("both", "side", "wrist"))
@@ -83,12 +85,13 @@ class Projector:
             out[n, ..., 1] = self._ramp[row : row + size, None]
         return out
 
-    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict, known: dict) -> np.ndarray:
+    def candidates(self, start: dict, memory: dict, sources: dict, poses: dict, known: dict,
+                   drawn: dict | None = None) -> np.ndarray:
         """All candidates of one sequence, (N, S, S, CHANNELS) uint8: side, then wrist, then the places.
 
         `start` and `memory`: view -> (S, S, 3). `sources`: view -> (2, 13), where these two were taken. `poses`:
         view -> (N, 13), where the future frames are taken. `known`: view -> for each of them a frame of the bank and
-        the proprioception (13,) it belongs to, or None.
+        the proprioception (13,) it belongs to, or None. `drawn`: view -> (N, S, S, 3) by the scene memory.
         """
         count, size = len(poses["side"]), self._size
         out = np.zeros((count, size, size, CHANNELS), np.uint8)
@@ -96,6 +99,9 @@ class Projector:
             self._side(out, start["side"], memory["side"], sources["side"], poses["side"], known["side"])
         if self.options.views != "side":
             self._wrist(out, start["wrist"], sources["wrist"][0], poses["wrist"], known["wrist"])
+        if drawn is not None:
+            for view, at in DRAWN.items():
+                out[..., at : at + 3] = drawn[view]
         return out
 
     def _side(self, out: np.ndarray, start: np.ndarray, memory: np.ndarray, sources, poses, known) -> None:

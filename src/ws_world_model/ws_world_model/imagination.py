@@ -9,9 +9,20 @@ from typing import Protocol
 import numpy as np
 
 from ws_rollouts.episode import VIEWS, Episode
+from ws_rollouts.rgbd import RgbdStream
 from ws_rollouts.task import Task
 
 CHUNK = 12  # steps that are imagined at a time (Cosmos-Predict2 action-conditioned: 12 actions a chunk)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What else is known at a start: the first depth exposures of its episode, where there are any, and how the robot
+    came here, (k+1, 13)."""
+
+    episode_id: str
+    rgbd: dict[str, RgbdStream]
+    states: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Context:
     memory_state: np.ndarray  # (N, 13) float32
     age: np.ndarray  # (N, T+1, 2) float32 s, of the frames of VIEWS at each step, the start first
     memory_age: np.ndarray  # (N, 2) float32 s
+    beginnings: tuple[Beginning, ...] = ()  # N, or none
 
     def __len__(self) -> int:
         return len(self.state)
@@ -42,7 +54,8 @@ class Context:
     def first(self) -> Context:
         """The first of them alone."""
         return Context({v: a[:1] for v, a in self.frames.items()}, {v: a[:1] for v, a in self.memory.items()},
-                       self.state[:1], self.memory_state[:1], self.age[:1], self.memory_age[:1])
+                       self.state[:1], self.memory_state[:1], self.age[:1], self.memory_age[:1],
+                       self.beginnings[:1])
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ def context_of(episode: Episode, start: int, length: int) -> Context:
         memory_state=episode.state[0][None],
         age=age[start : start + length + 1][None],
         memory_age=age[0][None],
+        beginnings=(Beginning(episode.episode_id, episode.rgbd, episode.state[: start + 1]),),
     )
 
 
@@ -93,4 +107,5 @@ def stack(contexts: Sequence[Context]) -> Context:
         memory={view: np.concatenate([c.memory[view] for c in contexts]) for view in VIEWS},
         **{name: np.concatenate([getattr(c, name) for c in contexts])
            for name in ("state", "memory_state", "age", "memory_age")},
+        beginnings=tuple(each for c in contexts for each in c.beginnings),
     )

@@ -8,12 +8,15 @@ from torch.nn import functional as F
 
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
-from ws_world_model.geometry import CHANNELS, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.geometry import CHANNELS, DRAWN, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
+from ws_world_model.free import MOTION
 from ws_world_model.scaling import StateScale
 
 _LAG_SCALE = 0.03  # m, the driver's lead limit
+_SPEED_SCALE = 0.1  # m/s
 _KEEPS, _PULLS = 0.68, 0.13  # least squares on 80 rollouts of the twin: 1.7 mm a step off, the arm moves 5.2 mm
 _LOGITS = SIDE_CANDIDATES + WRIST_CANDIDATES + 1  # a share for each candidate, and for the map's view
+_TRUSTED = 3.0  # logit of what the scene memory draws, before anything is learned
 _MOST = 5.0  # logits of shares stay within +- this
 
 
@@ -53,7 +56,7 @@ class Core(nn.Module):
             nn.Conv2d(seen, channels, 3, 2, 1), nn.SiLU(), nn.Conv2d(channels, channels, 3, 2, 1), nn.SiLU(),
             nn.Flatten(), nn.Linear(channels * (patch // 4) ** 2, 64), nn.LayerNorm(64),
         ).to(memory_format=torch.channels_last)
-        inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations
+        inputs = 64 + STATE_SIZE + task.action_size + 2 * self.translations + MOTION
         self.enter = nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU())
         self.cell = nn.GRUCell(hidden, hidden)
         self.change = nn.Sequential(nn.Linear(hidden + inputs - 64, hidden), nn.SiLU(), nn.Linear(hidden, STATE_SIZE))
@@ -65,21 +68,35 @@ class Core(nn.Module):
         """Squares of the map around the tool (N, C, P, P) -> (N, 64)."""
         return self.look((squares - 0.5).contiguous(memory_format=torch.channels_last)).float()
 
-    def forward(self, features: Tensor, state: Tensor, action: Tensor, memory: Tensor | None = None):
-        """One step: (B, 64), (B, 13), (B, A), (B, H) -> next state (B, 13) and memory (B, H), which tells it all."""
+    def forward(self, features: Tensor, state: Tensor, action: Tensor, memory: Tensor | None = None,
+                free: Tensor | None = None):
+        """One step: (B, 64), (B, 13), (B, A), (B, H) -> next state (B, 13) and memory (B, H), which tells it all.
+
+        `free` (B, 2, 6): position and velocity of an arm that nothing is in the way of, before and after the step.
+        """
         here = state[..., STATE["position"]]
         target, goal = self._targets(state, action)
-        known = torch.cat([self.scale(state), action, (target - here) / _LAG_SCALE, (goal - here) / _LAG_SCALE], dim=-1)
+        if free is None:
+            guess, ahead = self._follow(state, goal), state.new_zeros(*state.shape[:-1], MOTION)
+        else:
+            guess, ahead = self._like(state, goal, free), self._ahead(state, free)
+        known = torch.cat([self.scale(state), action, (target - here) / _LAG_SCALE, (goal - here) / _LAG_SCALE, ahead],
+                          dim=-1)
         memory = self.cell(self.enter(torch.cat([features, known], dim=-1)), memory)
-        following = self._follow(state, goal) + self.change(torch.cat([memory, known], dim=-1)) * self.stride
+        following = guess + self.change(torch.cat([memory, known], dim=-1)) * self.stride
         lag = goal - following[..., STATE["position"]]  # whatever the arm does, the target is where it is
         return torch.cat([following[..., : STATE["lag"].start], lag], dim=-1), memory
 
-    def roll(self, features: Tensor, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """From (B, 13) through (B, T, A) by its own predictions, looking at (B, T, 64): (B, T, 13), (B, T, H)."""
+    def roll(self, features: Tensor, state: Tensor, actions: Tensor,
+             free: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """From (B, 13) through (B, T, A) by its own predictions, looking at (B, T, 64): (B, T, 13), (B, T, H).
+
+        `free` (B, T+1, 6): the way of a free arm.
+        """
         states, memories, memory = [], [], None
         for t in range(actions.shape[1]):
-            state, memory = self(features[:, t], state, actions[:, t], memory)
+            state, memory = self(features[:, t], state, actions[:, t], memory,
+                                 None if free is None else free[:, t : t + 2])
             states.append(state)
             memories.append(memory)
         return torch.stack(states, dim=1), torch.stack(memories, dim=1)
@@ -91,6 +108,20 @@ class Core(nn.Module):
         moved = _KEEPS * PERIOD * state[..., STATE["velocity"]] + _PULLS * (goal - here)
         rest = state[..., STATE["rotation"].start : STATE["gripper"].stop]
         return torch.cat([here + moved, rest, moved / PERIOD, goal - here - moved], dim=-1)
+
+    @staticmethod
+    def _like(state: Tensor, goal: Tensor, free: Tensor) -> Tensor:
+        """The next state of an arm that moves as the free one does."""
+        moved = free[..., 1, :3] - free[..., 0, :3]
+        rest = state[..., STATE["rotation"].start : STATE["gripper"].stop]
+        there = state[..., STATE["position"]] + moved
+        return torch.cat([there, rest, free[..., 1, 3:], goal - there], dim=-1)
+
+    @staticmethod
+    def _ahead(state: Tensor, free: Tensor) -> Tensor:
+        """How far the free arm is ahead after the step, (..., 6) about 1."""
+        return torch.cat([(free[..., 1, :3] - state[..., STATE["position"]]) / _LAG_SCALE,
+                          (free[..., 1, 3:] - state[..., STATE["velocity"]]) / _SPEED_SCALE], dim=-1)
 
     def done(self, hidden: Tensor) -> Tensor:
         """Logit that the task is done, (..., H) -> (...)."""
@@ -152,6 +183,8 @@ class Renderer(nn.Module):
         self.up2 = nn.Conv2d(b, a, 1)
         self.high = nn.Conv2d(a, a, 3, 1, 1)
         self.leave = nn.Conv2d(a, 4 * (_LOGITS + 6), 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, candidates: Tensor, seen: Tensor, condition: Tensor) -> Tensor:
@@ -170,6 +203,10 @@ class Renderer(nn.Module):
         x = x + self.high(F.silu(x))
         out = F.pixel_shuffle(self.leave(F.silu(x)).float().contiguous(), 2)
         pixels = candidates[..., :-PLACES].permute(0, 3, 1, 2).contiguous().float().mul_(1 / 255)  # planes vectorise
+        for view, logit in ((0, SIDE_CANDIDATES - 1), (1, SIDE_CANDIDATES + WRIST_CANDIDATES - 1)):
+            first = (DRAWN["side"], DRAWN["wrist"])[view]
+            there = pixels[:, first : first + 3].amax((1, 2, 3)) > 0
+            out[:, logit] = out[:, logit] + _TRUSTED * there[:, None, None]
         side = _blend(pixels[:, : 3 * SIDE_CANDIDATES], out[:, :SIDE_CANDIDATES], out[:, -6:-3])
         shown = torch.cat([pixels[:, 3 * SIDE_CANDIDATES :], seen], dim=1)
         wrist = _blend(shown, out[:, SIDE_CANDIDATES:_LOGITS], out[:, -3:])

@@ -18,6 +18,8 @@ from ws_world_model.clips import Cutter, Exposures
 from ws_world_model.dynamics import DynamicsOptions, KinematicWorldModel
 from ws_world_model.fidelity import replay_cases, score
 from ws_world_model.geometry import GeometryOptions
+from ws_world_model.scene.memory import SceneMemory
+from ws_world_model.scene.scenes import Scenes
 
 BETAS = 0.9, 0.98  # with 0.999 a rare large gradient finds too small a second moment, and small batches run away
 
@@ -69,9 +71,9 @@ class Trainer:
         self.task, self.options = task, options or TrainerOptions()
         self.live = KinematicWorldModel(task, dynamics, calibration, geometry)
         self.model = copy.deepcopy(self.live).requires_grad_(False).eval()
-        self.model.banks = self.live.banks  # data, not weights
+        self.model.banks, self.model.paths = self.live.banks, self.live.paths  # data, not weights
         self._cutter = Cutter(self.live.projector, self.live.table, self.live.banks, self.options.longest,
-                              self.options.drawn, self.options.windows)
+                              self.options.drawn, self.options.windows, lambda: self.live.scenes, self.live.paths)
         self._numbers: dict[str, int] = {}  # of episodes, in the banks
         self.optimiser = torch.optim.AdamW(self.live.parameters(), self.live.options.learning_rate, BETAS,
                                            weight_decay=1e-4)
@@ -80,6 +82,10 @@ class Trainer:
         self.demonstrations: OrderedDict[str, Episode] = OrderedDict()
         self.rollouts: OrderedDict[str, Episode] = OrderedDict()
         self._bytes = 0
+
+    def look(self, memory: SceneMemory) -> None:
+        """Draw by this scene memory from now on."""
+        self.live.scenes = self.model.scenes = Scenes(memory)
 
     def add(self, episode: Episode) -> None:
         """Train on an episode from now on; one that is known already changes nothing."""
@@ -93,7 +99,11 @@ class Trainer:
             bank.add(episode.frames[view], poses[view], number)
         self._bytes += _bytes(episode)
         while self._bytes > self.options.memory_mib * 2**20 and len(self.rollouts) > 1:
-            self._bytes -= _bytes(self.rollouts.popitem(last=False)[1])
+            name, oldest = self.rollouts.popitem(last=False)
+            self._bytes -= _bytes(oldest)
+            for made in (self.live.scenes, self.live.paths):
+                if made:
+                    made.forget(name)
 
     def step(self) -> dict[str, float]:
         """One gradient step; the loss terms and their total. Raises FloatingPointError when the loss is not finite."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from scipy.spatial.transform import Rotation
+
 from ws_driver_a1x.kinematics import Kinematics
 from ws_driver_a1x.options import RelayOptions
 from ws_driver_a1x.relay import Relay
 from ws_policy.observation import make_state
-from ws_rollouts.episode import STATE, Episode
+from ws_rollouts.episode import STATE, TOOL_DOWN, Episode
 from ws_rollouts.task import Task
 
 PERIOD = 0.1  # s, of a control step
@@ -20,6 +23,8 @@ TICK = 0.02  # s, of the driver
 STAGES = 2  # first-order lags in a row: a servo's step response starts flat
 DELAYS, TAUS = (0.0, 0.02, 0.04, 0.06, 0.08), (0.02, 0.04, 0.06, 0.1, 0.14)  # s, what is tried
 FREE, FITTED = 12, 3  # steps of how many episodes
+GUESS = np.array([0.0, 1.6552, -1.1680, 1.0836, 0.0, 0.0])  # rad, where the inverse begins: tool down, before the base
+ROUNDS = 60  # of the inverse at most
 COMMAND_TICKS = 2  # from what the policy sees to the driver's tick that knows its command
 
 
@@ -52,6 +57,61 @@ class FreeArm:
         self._feed()
         self._relay.enable()
         self._advance(round(PERIOD / TICK))
+
+    def resume(self, state: np.ndarray, guess: np.ndarray = GUESS) -> None:
+        """In the middle of a motion, as proprioception (13,) shows it; `guess` (6,) rad: joints near those sought.
+
+        The lags are those of a motion at constant speed.
+        """
+        turn = Rotation.from_rotvec(state[STATE["rotation"]].astype(float)).as_matrix() @ TOOL_DOWN
+        position = state[STATE["position"]].astype(float)
+        joints, *_ = self.kinematics.solve(guess, position, turn, ROUNDS)
+        speed = np.append(state[STATE["velocity"]].astype(float), np.zeros(3))
+        moving = np.linalg.solve(self.kinematics.jacobian(joints), speed)
+        self._relay = Relay(self._options, self.task, self.kinematics)
+        self.joints, self._velocity = joints, moving
+        behind = self.lag.tau / STAGES
+        self._stages = [joints + moving * behind * (STAGES - 1 - n) for n in range(STAGES)]
+        count = 1 + round(self.lag.delay / TICK)
+        self._streamed = deque([joints + moving * (self.lag.tau + TICK * n) for n in range(count)], count)
+        self.opening, self.time = float(state[STATE["gripper"]][0]), 0.0
+        self.history = [(0.0, joints)]
+        self._feed()
+        self._relay.resume(self._streamed[-1], moving, position + state[STATE["lag"]])
+
+    def retrace(self, states: np.ndarray) -> None:
+        """Be where proprioception (k+1, 13) ended, in the motion that led there: that is seen from how it went."""
+        self.resume(states[0])
+        for state in states[1:]:
+            self.trace(state)
+
+    def trace(self, state: np.ndarray) -> None:
+        """One control period that ended in (13,)."""
+        position = state[STATE["position"]].astype(float)
+        target = position + state[STATE["lag"]]
+        self._advance(COMMAND_TICKS)
+        self._relay.on_command(np.zeros(3), np.zeros(3), self.time)
+        self._relay.lead(target)
+        self._advance(round(PERIOD / TICK) - COMMAND_TICKS)
+        self.opening = float(state[STATE["gripper"]][0])
+        gap = np.append(position - self.kinematics.forward(self.joints)[0], np.zeros(3))
+        shift = np.linalg.solve(self.kinematics.jacobian(self.joints), gap)
+        self.joints = self.joints + shift
+        self._stages = [stage + shift for stage in self._stages]
+        self._streamed = deque([each + shift for each in self._streamed], self._streamed.maxlen)
+        self._feed()
+        self._relay.lead(target, shift)
+
+    def copy(self) -> FreeArm:
+        """One that goes on from here by itself."""
+        other = copy.copy(self)
+        other._relay, other._streamed, other.history = self._relay.copy(), self._streamed.copy(), list(self.history)
+        return other
+
+    def roll(self, actions: np.ndarray) -> np.ndarray:
+        """Positions m and velocities m/s of the tool after each of (T, A): (T, 6) float32."""
+        rows = [self.step(action, self.opening) for action in actions]
+        return np.stack([np.append(row[STATE["position"]], row[STATE["velocity"]]) for row in rows])
 
     @property
     def target(self) -> np.ndarray:

@@ -7,12 +7,12 @@ from scipy.spatial.transform import Rotation
 
 from ws_driver_a1x.kinematics import Kinematics
 from ws_rollouts.episode import STATE, TOOL_DOWN, VIEWS
+from ws_world_model.scene.arm import GUESS
 from ws_world_model.scene.drawing import Drawer, Pose
 from ws_world_model.scene.following import Tracker
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.replay import Placed
 
-GUESS = np.array([0.0, 1.6552, -1.1680, 1.0836, 0.0, 0.0])  # rad, where the inverse begins: tool down, before the base
 FIRST, NEXT, CLOSE = 60, 4, 2e-4  # rounds of the inverse, and m and rad that are near enough
 
 
@@ -21,7 +21,7 @@ class Redrawer:
 
     def __init__(self, memory: SceneMemory, kinematics: Kinematics | None = None):
         self.memory, self.kinematics = memory, kinematics or Kinematics()
-        self.drawer = Drawer(memory)
+        self.drawer, self.donors = Drawer(memory), len(memory.donors)
         self._tool = memory.unprojector.links.index("gripper_link")
 
     def pose(self, state: np.ndarray, guess: np.ndarray | None) -> tuple[Pose, np.ndarray]:

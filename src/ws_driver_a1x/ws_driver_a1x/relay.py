@@ -150,7 +150,7 @@ class Relay:
         self.lead(target)
 
     def lead(self, target, shift=None) -> None:
-        """Head for (3,) m, whatever was commanded; with `shift` (6,) rad what is streamed is so far off. As `resume`."""
+        """Head for (3,) m, whatever was commanded; with `shift` (6,) rad from joints so far off. For who predicts."""
         if shift is not None:
             self._motion.shift(shift)
         self._target.place(target)

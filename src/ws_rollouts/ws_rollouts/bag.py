@@ -77,16 +77,18 @@ def _step(episode: Episode, t: int, stamp: int) -> Any:
     )
 
 
-def read_episode(folder: Path, task: Task | None = None, rgbd: bool = False) -> Episode:
+def read_episode(folder: Path, task: Task | None = None, rgbd: bool = False,
+                 exposures: int = 0) -> Episode:
     """Read and check the episode in a bag's folder; with `task` also its name, action and image size.
 
-    With `rgbd` also what the depth cameras saw; what of that is not fit for use is left out and told in `problems`.
+    With `rgbd` also what the depth cameras saw, or its first so many `exposures`; what of that is not fit for use is
+    left out and told in `problems`.
     Of an episode that broke off, trailing steps that lack a frame are left out, and the last action is zeros.
     Raises BagError that names the path and what is wrong: damaged, cut off, empty, foreign, a view missing,
     steps missing or out of order, numbers not finite, sizes that do not fit.
     """
     path = mcap_path(folder)
-    seen = RgbdReader() if rgbd else None
+    seen = RgbdReader(exposures) if rgbd else None
     steps, frames, notes = _collect(path, seen)
     _check_order(path, steps)
     stamps = [messages.nanoseconds(step.header.stamp) for step in steps]

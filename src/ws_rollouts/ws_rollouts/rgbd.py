@@ -39,3 +39,8 @@ class RgbdStream:
 
     def __len__(self) -> int:
         return len(self.stamp)
+
+    def head(self, count: int) -> RgbdStream:
+        """The first `count` exposures, in memory of their own."""
+        rows = {name: getattr(self, name)[:count].copy() for name in ("stamp", "color", "depth", "joints", "opening")}
+        return RgbdStream(**rows, lens=self.lens, mount=self.mount)

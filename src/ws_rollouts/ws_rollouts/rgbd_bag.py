@@ -47,7 +47,9 @@ class RgbdReader:
     depth: 1).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        """`most`: only so many exposures of each view, the first ones; 0: all."""
+        self._most = most
         self.problems: Counter[str] = Counter()
         self._topics: dict[str, str] = {}  # absolute -> one of _NAMES
         self._color: dict[str, dict[int, Raw]] = {view: {} for view in VIEWS}
@@ -118,6 +120,8 @@ class RgbdReader:
             return None
         taken = []
         for stamp in sorted(self._depth[view]):
+            if self._most and len(taken) == self._most:
+                break
             try:
                 taken.append((stamp, *self._exposure(view, stamp, size)))
             except ValueError as error:

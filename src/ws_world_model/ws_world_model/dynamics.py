@@ -72,8 +72,8 @@ class KinematicWorldModel(torch.nn.Module):
         self.core = Core(task, self.options.hidden, self.options.lead, 4 * PLANES, PATCH)
         self.completion = Completion((a * 4 // 5, a * 6 // 5, a * 8 // 5))
         self.renderer = Renderer(self.options.hidden + STATE_SIZE, (a, a * 8 // 5, a * 12 // 5))
-        options = self.options
-        self.paths = FreePaths(task, Lag(options.arm_delay, options.arm_lag)) if options.free_arm else None
+        o = self.options
+        self.paths = FreePaths(task, Lag(o.arm_delay, o.arm_lag), o.lead) if o.free_arm else None
         self.scenes: Scenes | None = None  # data, not weights
         self._bf16 = bf16_pays()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ws_driver_a1x.kinematics import Kinematics
 from ws_driver_a1x.motion import Refused
+from ws_driver_a1x.options import RelayOptions
 from ws_rollouts.episode import STATE, Episode
 from ws_rollouts.task import Task
 from ws_world_model.imagination import Beginning, Context
@@ -25,8 +27,9 @@ def motion_of(state: np.ndarray) -> np.ndarray:
 class FreePaths:
     """Paths (T+1, 6) of position and velocity, the real ones first; those of recorded episodes are made once."""
 
-    def __init__(self, task: Task, lag: Lag):
-        self._task, self._lag = task, lag
+    def __init__(self, task: Task, lag: Lag, lead: float = RelayOptions().max_lead):
+        """`lead`: the driver's limit of the target's distance from the tool, m."""
+        self._task, self._lag, self._relay = task, lag, replace(RelayOptions(), max_lead=lead)
         self._kinematics: Kinematics | None = None
         self._recorded: dict[str, np.ndarray] = {}
 
@@ -63,7 +66,7 @@ class FreePaths:
 
     def _traced(self, states: Sequence[np.ndarray]) -> FreeArm | None:
         """None where no arm can be so."""
-        arm = FreeArm(self._task, self._lag, kinematics=self._kinematics)
+        arm = FreeArm(self._task, self._lag, self._relay, kinematics=self._kinematics)
         self._kinematics = arm.kinematics
         try:
             arm.retrace(states)

@@ -63,7 +63,7 @@ class Intake:
 
     def __init__(self, task: Task, held_out: int = 2, shortest: int = 12, trained: Iterable[str] = (),
                  depth: bool = False):
-        """With `depth` demonstrations come with what the depth cameras saw."""
+        """With `depth` demonstrations come with what the depth cameras saw, all others with the first of that."""
         self.task, self._keep, self._shortest, self._depth = task, held_out, shortest, depth
         self._before = set(trained)
         self._pending: deque[str] = deque()
@@ -109,8 +109,8 @@ class Intake:
             return None
         uri = self._pending.popleft()
         try:
-            depth = self._depth and read_summary(Path(uri)).source == DEMONSTRATION
-            episode = read_episode(Path(uri), self.task, rgbd=depth)
+            most = 0 if self._depth and read_summary(Path(uri)).source == DEMONSTRATION else 1
+            episode = read_episode(Path(uri), self.task, rgbd=self._depth, exposures=most)
             self._check(uri, episode)
         except BagError as error:
             self.rejected[reason_of(error)] += 1

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from ws_rollouts.episode import STATE, STATE_SIZE
 from ws_rollouts.task import Task
-from ws_world_model.geometry import CHANNELS, DRAWN, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
 from ws_world_model.free import MOTION
+from ws_world_model.geometry import CHANNELS, DRAWN, PERIOD, PLACES, SIDE_CANDIDATES, WRIST_CANDIDATES
 from ws_world_model.scaling import StateScale
 
 _LAG_SCALE = 0.03  # m, the driver's lead limit

@@ -201,7 +201,8 @@ class Worker:
             unfit = self.relocator.offer(taken.episode)
             if unfit:
                 self._say(f"demonstration cannot be moved: {unfit}")
-            taken.episode.rgbd = {}  # it is large, and nobody else looks at it
+            first = {view: stream.head(1) for view, stream in taken.episode.rgbd.items()}
+            taken.episode.rgbd = first  # the rest is large, and nobody else looks at it
         for episode in taken.released:
             try:
                 self.student.add(episode)

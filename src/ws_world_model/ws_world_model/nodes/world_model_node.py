@@ -94,6 +94,8 @@ class WorldModelNode(Node):
         trainer = Trainer(task, declare(self, TrainerOptions, "trainer."), dynamics,
                           declare(self, CalibrationOptions, "calibration."),
                           declare(self, GeometryOptions, "geometry."), seed)
+        if relocator.memory is not None:
+            trainer.look(relocator.memory)
         rewards = RewardModel(task, declare(self, RewardOptions, "rewards."), seed,
                               declare(self, LabelOptions, "labels."))
         student = Apprentice(trainer, rewards, Versions(folder / "world_model"),

@@ -19,7 +19,7 @@ from ws_world_model.scene.visibility import seen_through, still_there
 
 VOXEL = 0.001  # m, of points
 SAME = 0.004  # m, within which one view's points stand for the other's: each camera sees its own light
-GROWS = 0.008  # m from what is known of a thing in which something new is taken for a part of it
+GROWS = 0.008  # m from what is known of a thing in which something new, and what hangs on it, is taken for a part
 LIFTED = 0.015  # m, by which a tool that has lifted its thing is higher
 ROBOT_EDGE = 9  # px around the robot's own pixels that are not looked at
 RIM = 0.0025  # m around what was carried away that went with it
@@ -131,14 +131,14 @@ class DonorBuilder:
         robot = cv2.dilate((seen.link >= 0).astype(np.uint8), np.ones((ROBOT_EDGE, ROBOT_EDGE))) > 0
         return (seen.depth > 0) & ~robot & (above > self._margin) & (above < HIGHEST) & self._region.holds(seen.points)
 
-    def _cut(self, shot: Shot, view: str) -> tuple[np.ndarray, np.ndarray]:
+    def cut(self, shot: Shot, view: str) -> tuple[np.ndarray, np.ndarray]:
         mask, seen = self.stands(shot, view), shot.views[view]
         return seen.points[mask], seen.color[mask]
 
     def _fused(self, view: str, shots: list[Shot], in_hand: dict | None) -> tuple[np.ndarray, np.ndarray]:
         xyz, rgb = [], []
         for shot in shots:
-            points, colors = self._cut(shot, view)
+            points, colors = self.cut(shot, view)
             if in_hand is not None:
                 keep = ~_within(_in_frame(points, shot), in_hand.box)
                 points, colors = points[keep], colors[keep]
@@ -285,7 +285,7 @@ class DonorBuilder:
         seen = []
         for shot in shots[:HELD_SHOTS]:
             for view in VIEWS:
-                points, colors = self._cut(shot, view)
+                points, colors = self.cut(shot, view)
                 local = points - shot.tool
                 near = (np.linalg.norm(local, axis=1) < reach) & (local[:, 2] > lay.xyz[:, 2].min() - COARSE)
                 seen.append(Cloud.of(local[near], colors[near]))
@@ -316,7 +316,7 @@ class DonorBuilder:
         shot, step = shots[moment], int(donor.steps[moment])
         moving = [(body, cKDTree(np.concatenate([c.xyz for c in body.clouds.values()])[::4])) for body in donor.bodies]
         for view in VIEWS:
-            points, colors = merged(*self._cut(shot, view), VOXEL)
+            points, colors = merged(*self.cut(shot, view), VOXEL)
             keep = np.ones(len(points), bool)
             for body, tree in moving:
                 gaps, _ = tree.query(self._back(donor, body, step, shot.tool, points), distance_upper_bound=BEYOND)
@@ -329,10 +329,11 @@ class DonorBuilder:
                 continue
             trees = [cKDTree(group[view].xyz[::9]) if len(group[view]) > 9 else None for group in donor.groups]
             gaps = np.stack([np.full(len(points), np.inf) if tree is None else tree.query(points)[0] for tree in trees])
-            nearest = np.argmin(gaps, axis=0)
+            nearest, piece = np.argmin(gaps, axis=0), connected(points, COARSE)
             for number, group in enumerate(donor.groups):
                 cloud = group[view]
-                mine = (nearest == number) & (gaps[number] < GROWS)
+                mine = nearest == number
+                mine &= np.isin(piece, piece[mine & (gaps[number] < GROWS)])
                 there = cloud.xyz[cloud.gone > moment]
                 mine[mine] = absent(points[mine], there, 2 * VOXEL)
                 if mine.any():

@@ -63,6 +63,10 @@ class SceneMemory:
         self.donors.append(donor)
         return donor
 
+    def builder(self) -> DonorBuilder:
+        """Cuts shots into things, by what is known of the table now."""
+        return DonorBuilder(self.plane, self.margin, self.region, self.reach, self.task.gripper == "fixed")
+
     @property
     def margin(self) -> float:
         """Height over the table from which something stands on it, m."""
@@ -95,7 +99,7 @@ class SceneMemory:
         weight = 1.0 / (1 + len(self.donors))
         self.plane = (1 - weight) * self.plane + weight * plane
         self.residual = (1 - weight) * self.residual + weight * residual
-        builder = DonorBuilder(self.plane, self.margin, self.region, self.reach, self.task.gripper == "fixed")
+        builder = self.builder()
         donor = builder.build(episode, parts, shots)
         donor.start = episode.rgbd["side"].joints[0].astype(float)
         donor.arms = [arm_pixels(shot, self.task) for shot in shots]

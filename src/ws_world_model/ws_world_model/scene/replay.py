@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from ws_rollouts.episode import VIEWS
 from ws_rollouts.rgbd import RgbdStream
-from ws_world_model.scene.donor import SAME, Donor, DonorBuilder, Held
+from ws_world_model.scene.donor import SAME, Donor, Held
 from ws_world_model.scene.drawing import STILL, Motion
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.points import ALWAYS, Cloud
@@ -21,7 +21,7 @@ from ws_world_model.scene.visibility import seen_through
 
 TRIED = 6  # donors that an episode is compared with, the newest
 TURN = 0.002  # m for each rad: of donors that fit as well the one that stood about so, as light does not turn
-FREE = 0.012  # m farther than a point of a donor must be what the start shows instead: the scene is placed to a mm or two
+FREE = 0.012  # m behind a donor's point that the start must show something for it not to be there: it is placed to a mm
 INHERITS = 0.006  # m from a donor's point in which an own point shares its fate
 OTHER = {"side": "wrist", "wrist": "side"}
 NO_DEPTH, NO_THING, NO_FIT = "no depth at the start", "no thing at the start", "no donor fits"
@@ -42,6 +42,21 @@ class Placed:
     residual: float
 
 
+@dataclass(frozen=True)
+class Matched:
+    """A first shot, the things in it, what the hand holds, and the donors that fit, the best one first."""
+
+    shot: Shot
+    own: list[dict[str, Cloud]]
+    held: Held | None
+    fits: list[tuple[Donor, Pairs]]
+
+    @property
+    def residual(self) -> float:
+        """Of the best donor, m."""
+        return float(np.mean([found.residual for _, found in self.fits[0][1].values()]))
+
+
 class Placer:
     """`refused`: episodes that nothing was placed for, by reason."""
 
@@ -51,20 +66,22 @@ class Placer:
 
     def place(self, episode_id: str, rgbd: dict[str, RgbdStream]) -> Placed | None:
         """By the first exposure of each view in `rgbd`; the episode itself is no donor."""
-        found = self._place(episode_id, rgbd)
+        found = self.match(episode_id, rgbd)
         if isinstance(found, str):
             self.refused[found] += 1
             return None
-        return found
+        memory, shot = self._memory, found.shot
+        margin = max(memory.margin, FREE)
+        donor, motions = _joined(found, lambda xyz: seen_through(xyz, [shot], margin))
+        return Placed(_with_held(donor, found.held, shot), motions, found.residual)
 
-    def _place(self, episode_id: str, rgbd: dict[str, RgbdStream]) -> Placed | str:
+    def match(self, episode_id: str, rgbd: dict[str, RgbdStream]) -> Matched | str:
+        """The donors whose things stand at the start, or why there are none."""
         memory = self._memory
         if any(view not in rgbd or not len(rgbd[view]) or not rgbd[view].depth[0].any() for view in VIEWS):
             return NO_DEPTH
         shot = memory.unprojector.shot(rgbd, dict.fromkeys(VIEWS, 0))
-        margin = max(memory.margin, FREE)
-        builder = DonorBuilder(memory.plane, memory.margin, memory.region, memory.reach, memory.task.gripper == "fixed")
-        own, held = builder.things([shot])
+        own, held = memory.builder().things([shot])
         if not own:
             return NO_THING
         donors = [donor for donor in memory.donors if donor.episode.episode_id != episode_id][-TRIED:]
@@ -76,12 +93,7 @@ class Placer:
                 fits.append((float(np.mean(gaps)), donor, pairs))
         if not fits:
             return NO_FIT
-        fits.sort(key=lambda each: each[0])
-        _, donor, pairs = fits[0]
-        residual = float(np.mean([found.residual for _, found in pairs.values()]))
-        placed, motions = _joined(donor, own, pairs, [(other, found) for _, other, found in fits[1:]],
-                                  lambda xyz: seen_through(xyz, [shot], margin))
-        return Placed(_with_held(placed, held, shot), motions, residual)
+        return Matched(shot, own, held, [each[1:] for each in sorted(fits, key=lambda each: each[0])])
 
 
 def _matched(donor: Donor, own: list[dict[str, Cloud]]) -> Pairs | None:
@@ -110,12 +122,13 @@ def first_look(donor: Donor, group: int) -> Cloud:
     return Cloud.join(clouds)
 
 
-def _joined(donor: Donor, own: list[dict[str, Cloud]], pairs: Pairs, others: list[tuple[Donor, Pairs]],
-            free: Callable[[np.ndarray], np.ndarray]) -> tuple[Donor, list[Motion]]:
-    """The donor with the episode's own points before its own, and after those what other donors saw of its things.
+def _joined(matched: Matched, free: Callable[[np.ndarray], np.ndarray]) -> tuple[Donor, list[Motion]]:
+    """The best donor with the episode's own points before its own, and after those what other donors saw of its things.
 
     `free` says which points (N, 3) m of the episode's scene it looks through at the start.
     """
+    (donor, pairs), *others = matched.fits
+    own = matched.own
     groups, motions, bodies = [], [], [replace(body) for body in donor.bodies]
     for group, theirs in enumerate(donor.groups):
         if group not in pairs:  # not there, or not seen to be: it stays away
@@ -127,25 +140,22 @@ def _joined(donor: Donor, own: list[dict[str, Cloud]], pairs: Pairs, others: lis
         motions.append(back)
         mine = [body for body in bodies if body.group == group]
         fates = _Fates([theirs, *(body.clouds for body in mine)])
-        full = fates.share({view: cloud.xyz.astype(float) for view, cloud in own[number].items()}, own[number], there)
-        known = {view: Cloud.join(part[view] for part in full) for view in VIEWS}
-        full = [_filled(first, part, back, free) for first, part in zip(full, fates.parts, strict=True)]
-        for other, theirs in others:
-            group_of = next((g for g, (n, _) in theirs.items() if n == number), None)
-            if group_of is None:
-                continue
-            placed = _inverse(theirs[group_of][1])
-            more = {view: cloud[cloud.born == 0] for view, cloud in other.groups[group_of].items()}
-            more = fates.share({v: placed(cloud.xyz.astype(float)) for v, cloud in more.items()}, more, there)
-            full = [_filled(first, part, back, free) for first, part in zip(full, more, strict=True)]
-        for part in full:  # what only the start's other view shows
-            for view, other_view in OTHER.items():
-                part[view] = _added(part[view], known[other_view]) if part is full[0] else part[view]
-        groups.append(full[0])
+        first = fates.share({view: cloud.xyz.astype(float) for view, cloud in own[number].items()}, own[number], there)
+        full = [_filled(*each, back, free) for each in zip(first, fates.parts, strict=True)]
+        for other, same in others:
+            group_of = next((g for g, (n, _) in same.items() if n == number), None)
+            if group_of is not None:
+                placed = _inverse(same[group_of][1])
+                more = {view: cloud[cloud.born == 0] for view, cloud in other.groups[group_of].items()}
+                more = fates.share({v: placed(cloud.xyz.astype(float)) for v, cloud in more.items()}, more, there)
+                full = [_filled(*each, back, free) for each in zip(full, more, strict=True)]
+        known = {view: Cloud.join(part[view] for part in first) for view in VIEWS}
+        groups.append({view: _added(full[0][view], known[other]) for view, other in OTHER.items()})
         for body, clouds in zip(mine, full[1:], strict=True):
             body.clouds = clouds
+    taken = {number for number, _ in pairs.values()}
     for number, thing in enumerate(own):  # what no donor knows stands still
-        if number not in [taken for taken, _ in pairs.values()]:
+        if number not in taken:
             groups.append({view: _added(thing[view], thing[other]) for view, other in OTHER.items()})
             motions.append(STILL)
     centers = donor.centers + [np.zeros(2)] * (len(groups) - len(donor.groups))

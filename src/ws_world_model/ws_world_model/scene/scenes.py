@@ -11,7 +11,7 @@ from ws_rollouts.rgbd import RgbdStream
 from ws_world_model.imagination import Beginning
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.redrawing import Redraw, Redrawer
-from ws_world_model.scene.replay import TRIED, Placed, Placer
+from ws_world_model.scene.replay import Placed, Placer
 
 KEPT = 64  # placed scenes, about 1 MB each
 
@@ -19,7 +19,7 @@ KEPT = 64  # placed scenes, about 1 MB each
 class Scenes:
     """What a scene memory can draw of episodes that it is shown the first exposures of.
 
-    What was placed while there were few donors is placed again when there are more.
+    What was placed is placed again when there are twice as many donors.
     """
 
     def __init__(self, memory: SceneMemory):
@@ -46,24 +46,20 @@ class Scenes:
               poses: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         """All frames of a recorded episode from where they were taken, view -> (T+1, 13), as its first exposure lets
         one draw them: view -> (T+1, S, S, 3) uint8; made once."""
-        count, frames = self._drawn.get(episode_id, (-1, None))
-        if count < self._enough:
+        count, frames = self._drawn.get(episode_id, (0, None))
+        if len(self.memory.donors) >= 2 * count:
             placed = self._place(episode_id, rgbd)
             frames = None
             if placed is not None:
                 redraw = self._drawer().begin(placed)
                 rows = [redraw.draw({view: poses[view][k] for view in VIEWS}) for k in range(len(poses[VIEWS[0]]))]
                 frames = {view: np.stack([row[view] for row in rows]) for view in VIEWS}
-            self._drawn[episode_id] = self._enough, frames
+            self._drawn[episode_id] = len(self.memory.donors), frames
         return frames
 
     def forget(self, episode_id: str) -> None:
         """Drop the frames of an episode that is not trained on any more."""
         self._drawn.pop(episode_id, None)
-
-    @property
-    def _enough(self) -> int:
-        return min(TRIED, len(self.memory.donors))
 
     def _drawer(self) -> Redrawer:
         if self._redrawer is None or self._redrawer.donors != len(self.memory.donors):
@@ -74,10 +70,10 @@ class Scenes:
     def _place(self, episode_id: str, rgbd: dict[str, RgbdStream]) -> Placed | None:
         if not rgbd or not self.memory.donors:
             return None
-        count, placed = self._placed.get(episode_id, (-1, None))
-        if count < self._enough:
-            placed = self._placer.place(episode_id, rgbd)
-        self._placed[episode_id] = self._enough, placed
+        count, placed = self._placed.get(episode_id, (0, None))
+        if len(self.memory.donors) >= 2 * count:
+            count, placed = len(self.memory.donors), self._placer.place(episode_id, rgbd)
+        self._placed[episode_id] = count, placed
         self._placed.move_to_end(episode_id)
         while len(self._placed) > KEPT:
             self._placed.popitem(last=False)

@@ -39,8 +39,8 @@ class Registered:
         return self.residual < FITS and self.differs < DIFFER
 
 
-def register(source: Cloud, target: Cloud) -> Registered:
-    """The motion in x, y and yaw that brings source onto target."""
+def register(source: Cloud, target: Cloud, partly: bool = False) -> Registered:
+    """The motion in x, y and yaw that brings source onto target. `partly`: source may lack what target has."""
     if min(len(source), len(target)) < LEAST:
         return Registered(0.0, np.zeros(2), np.inf)
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def register(source: Cloud, target: Cloud) -> Registered:
         guesses.append(_descend(start, aim, tree, Registered(turn, shift, np.inf), FIRST[1]))
     best = min(guesses, key=lambda each: each.residual)
     found = _descend(_features(source, LAST[0], rng)[0], aim, tree, best, LAST[1])
-    return Registered(found.yaw, found.shift, found.residual, _differs(source, target, found))
+    return Registered(found.yaw, found.shift, found.residual, _differs(source, target, found, partly))
 
 
 def turn_about_origin(seen: Cloud, body: Cloud) -> Registered:
@@ -97,8 +97,9 @@ def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Regis
     return Registered(yaw, shift, residual)
 
 
-def _differs(source: Cloud, target: Cloud, found: Registered) -> float:
-    """Share of the cells of both footprints whose highest points are at other heights."""
+def _differs(source: Cloud, target: Cloud, found: Registered, partly: bool) -> float:
+    """Share of the cells of both footprints whose highest points are at other heights, or `partly`, that of source at
+    a greater one."""
     placed = np.column_stack([turned(source.xyz[:, :2], found.yaw) + found.shift, source.xyz[:, 2]])
     low = np.minimum(placed[:, :2].min(0), target.xyz[:, :2].min(0))
     shape = (np.floor((np.maximum(placed[:, :2].max(0), target.xyz[:, :2].max(0)) - low) / CELL) + 1).astype(int)
@@ -109,4 +110,5 @@ def _differs(source: Cloud, target: Cloud, found: Registered) -> float:
         np.maximum.at(top, cell[:, 0] * shape[1] + cell[:, 1], points[:, 2])
         tops.append(top)
     both = np.isfinite(tops[0]) & np.isfinite(tops[1])
-    return float((np.abs(tops[0][both] - tops[1][both]) > HIGHER).mean()) if both.any() else 1.0
+    above = tops[0][both] - tops[1][both]
+    return float(((above if partly else np.abs(above)) > HIGHER).mean()) if both.any() else 1.0

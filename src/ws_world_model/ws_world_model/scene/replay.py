@@ -106,7 +106,7 @@ def _matched(donor: Donor, own: list[dict[str, Cloud]]) -> Pairs | None:
     for group in needed + rest:
         aim = first_look(donor, group)
         free = [n for n in range(len(own)) if n not in [taken for taken, _ in pairs.values()]]
-        found = [(n, register(clouds[n], aim)) for n in free]
+        found = [(n, register(clouds[n], aim, partly=True)) for n in free]
         fits = [each for each in found if each[1].fits]
         if fits:
             pairs[group] = min(fits, key=lambda each: each[1].residual)

@@ -17,6 +17,7 @@ from ws_world_model.scene.arm import FreeArm, Lag
 
 GRID = 4  # steps from start to start in a recorded episode
 MOTION = 6  # position m and velocity m/s
+FARTHEST = 1.0  # m from the start that an arm comes; what is farther is no way of one
 
 
 def motion_of(state: np.ndarray) -> np.ndarray:
@@ -79,4 +80,6 @@ def _rolled(arm: FreeArm | None, state: np.ndarray, actions: np.ndarray) -> np.n
     first = motion_of(state)
     if arm is None:
         return np.repeat(first[None], len(actions) + 1, axis=0)
-    return np.concatenate([first[None], arm.copy().roll(actions)])
+    path = np.concatenate([first[None], arm.copy().roll(actions)])
+    near = np.isfinite(path).all() and np.abs(path[:, :3] - first[:3]).max() < FARTHEST
+    return path if near else np.repeat(first[None], len(actions) + 1, axis=0)

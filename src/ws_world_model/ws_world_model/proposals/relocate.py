@@ -189,8 +189,8 @@ def _cloud(donor: Donor, n: int) -> Cloud:
 def _yaws(donors: list[Donor], n: int) -> np.ndarray:
     """How the n-th moving thing of each donor is turned against the first's, (D,) rad."""
     first = _cloud(donors[0], n)
-    found = [register(first, _cloud(donor, n)) for donor in donors]
-    return np.array([each.yaw if each.fits else 0.0 for each in found])
+    found = [register(first, _cloud(donor, n)) for donor in donors[1:]]
+    return np.array([0.0, *(each.yaw if each.fits else 0.0 for each in found)])
 
 
 def _nearest(donor: Donor, group: int, others: list[int]) -> int:

@@ -16,7 +16,7 @@ _LAG_SCALE = 0.03  # m, the driver's lead limit
 _SPEED_SCALE = 0.1  # m/s
 _KEEPS, _PULLS = 0.68, 0.13  # least squares on 80 rollouts of the twin: 1.7 mm a step off, the arm moves 5.2 mm
 _LOGITS = SIDE_CANDIDATES + WRIST_CANDIDATES + 1  # a share for each candidate, and for the map's view
-_TRUSTED = 3.0  # logit of what the scene memory draws, before anything is learned
+_TRUSTED = 5.0  # beyond all other logits that of what the scene memory draws, before anything is learned
 _MOST = 5.0  # logits of shares stay within +- this
 
 
@@ -29,9 +29,12 @@ def blocks(images: Tensor, size: int) -> Tensor:
     return flat.to(dtype).mul_(1 / 255).sub_(0.5)
 
 
-def shares(logits: Tensor, dim: int) -> Tensor:
-    """Softmax along `dim` that never closes: a share that is none any more would have no gradient either."""
-    return torch.softmax(_MOST * torch.tanh(logits / _MOST), dim=dim)
+def shares(logits: Tensor, dim: int, lead: Tensor | float = 0.0) -> Tensor:
+    """Softmax along `dim` that never closes: a share that is none any more would have no gradient either.
+
+    `lead`: what some logits have ahead of others.
+    """
+    return torch.softmax(_MOST * torch.tanh(logits / _MOST) + lead, dim=dim)
 
 
 class Core(nn.Module):
@@ -203,17 +206,23 @@ class Renderer(nn.Module):
         x = x + self.high(F.silu(x))
         out = F.pixel_shuffle(self.leave(F.silu(x)).float().contiguous(), 2)
         pixels = candidates[..., :-PLACES].permute(0, 3, 1, 2).contiguous().float().mul_(1 / 255)  # planes vectorise
-        for view, logit in ((0, SIDE_CANDIDATES - 1), (1, SIDE_CANDIDATES + WRIST_CANDIDATES - 1)):
-            first = (DRAWN["side"], DRAWN["wrist"])[view]
-            there = pixels[:, first : first + 3].amax((1, 2, 3)) > 0
-            out[:, logit] = out[:, logit] + _TRUSTED * there[:, None, None]
-        side = _blend(pixels[:, : 3 * SIDE_CANDIDATES], out[:, :SIDE_CANDIDATES], out[:, -6:-3])
+        side = _blend(pixels[:, : 3 * SIDE_CANDIDATES], out[:, :SIDE_CANDIDATES], out[:, -6:-3],
+                      _lead(pixels, "side", SIDE_CANDIDATES, SIDE_CANDIDATES - 1))
         shown = torch.cat([pixels[:, 3 * SIDE_CANDIDATES :], seen], dim=1)
-        wrist = _blend(shown, out[:, SIDE_CANDIDATES:_LOGITS], out[:, -3:])
+        wrist = _blend(shown, out[:, SIDE_CANDIDATES:_LOGITS], out[:, -3:],
+                       _lead(pixels, "wrist", WRIST_CANDIDATES + 1, WRIST_CANDIDATES - 1))
         return torch.cat([side, wrist], dim=1)
 
 
-def _blend(candidates: Tensor, logits: Tensor, drawn: Tensor) -> Tensor:
+def _lead(pixels: Tensor, view: str, count: int, number: int) -> Tensor:
+    """(B, count, 1, 1): what candidate `number`, which the scene memory draws, is trusted ahead of others if it is."""
+    lead = pixels.new_zeros(len(pixels), count, 1, 1)
+    there = pixels[:, DRAWN[view] : DRAWN[view] + 3].amax((1, 2, 3)) > 0
+    lead[:, number, 0, 0] = _TRUSTED * there
+    return lead
+
+
+def _blend(candidates: Tensor, logits: Tensor, drawn: Tensor, lead: Tensor) -> Tensor:
     """Candidates (B, 3 K, S, S), mixed by the softmax of (B, K, S, S), and what is drawn over them (B, 3, S, S)."""
-    share = shares(logits, dim=1)[:, :, None]
+    share = shares(logits, 1, lead)[:, :, None]
     return (candidates.unflatten(1, (-1, 3)) * share).sum(1) + drawn

@@ -305,19 +305,3 @@ def test_a_gripper_command_that_waits_is_dropped_by_a_hold(bench):
     b.relay.hold("operator")
     b.run(1.0)
     assert b.targets[-1][1].gripper == 100.0
-
-
-def test_resumed_in_a_motion_it_goes_on_at_that_speed_to_that_target(bench):
-    b = bench(enable=False)
-    b.feed()
-    relay, start = b.relay, b.position
-    goal = start + (0.0, 0.015, 0.0)
-    velocity = np.linalg.solve(relay.kinematics.jacobian(b.joints), [0.0, 0.05, 0.0, 0.0, 0.0, 0.0])
-    relay.resume(b.joints, velocity, goal)
-    np.testing.assert_allclose(relay.state().target, goal, atol=1e-9)
-    b.tick()
-    first = b.tick()
-    moved = relay.kinematics.forward(first.position)[0] - start
-    assert 0.0005 < moved[1] < 0.003 and np.abs(moved[[0, 2]]).max() < 3e-4
-    relay.lead(goal, shift=np.full(6, 0.001))
-    np.testing.assert_allclose(relay.state().target, goal, atol=1e-9)

@@ -140,22 +140,6 @@ class Relay:
             self._latch(self._now)
             self._activate(self._now)
 
-    def resume(self, joints, velocity, target) -> None:
-        """Enable in the middle of a motion: it streamed joints (6,) rad at (6,) rad/s, on the way to (3,) m.
-
-        For who predicts what an arm does whose relay runs elsewhere.
-        """
-        self.enable()
-        self._motion.start(np.asarray(joints, float), np.asarray(velocity, float))
-        self.lead(target)
-
-    def lead(self, target, shift=None) -> None:
-        """Head for (3,) m, whatever was commanded; with `shift` (6,) rad from joints so far off. For who predicts."""
-        if shift is not None:
-            self._motion.shift(shift)
-        self._target.place(target)
-        self._motion.go_to_pose(self._target.position, self._target.rotation)
-
     def hold(self, reason: str = "asked to") -> None:
         """Keep the place and take no commands until enable()."""
         if self.mode in (ACTIVE, HOLD, RESETTING):

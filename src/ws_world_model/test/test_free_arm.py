@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from ws_driver_a1x.options import RelayOptions
 from ws_rollouts.episode import STATE
 from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
-from ws_world_model.scene.arm import FreeArm, Lag, fit_lag
+from ws_world_model.scene.arm import FreeArm, FreeRelay, Lag, fit_lag
 
 TASK = load_task("pushing")
 HOME = np.array(TASK.reset_joints)
@@ -67,3 +68,19 @@ def test_the_lag_of_episodes_is_found(lag):
 
 def test_without_episodes_the_lag_is_the_usual_one():
     assert fit_lag(TASK, []) == Lag()
+
+
+def test_a_relay_resumed_in_a_motion_goes_on_at_that_speed_to_that_target():
+    relay = FreeRelay(RelayOptions(), TASK)
+    joints = HOME
+    start = relay.kinematics.forward(joints)[0]
+    goal = start + (0.0, 0.015, 0.0)
+    velocity = np.linalg.solve(relay.kinematics.jacobian(joints), [0.0, 0.05, 0.0, 0.0, 0.0, 0.0])
+    relay.on_feedback(joints, velocity, np.zeros(6), 0.0)
+    relay.resume(joints, velocity, goal)
+    np.testing.assert_allclose(relay.state().target, goal, atol=1e-9)
+    relay.tick(0.0)
+    moved = relay.kinematics.forward(relay.tick(0.02).position)[0] - start
+    assert 0.0005 < moved[1] < 0.003 and np.abs(moved[[0, 2]]).max() < 3e-4
+    relay.lead(goal, shift=np.full(6, 0.001))
+    np.testing.assert_allclose(relay.state().target, goal, atol=1e-9)

@@ -35,6 +35,23 @@ class Lag:
     tau: float = 0.04
 
 
+class FreeRelay(Relay):
+    """A relay whose arm is imagined: it may be put anywhere, which one that drives a real arm must not."""
+
+    def resume(self, joints, velocity, target) -> None:
+        """Enable in the middle of a motion: it streamed joints (6,) rad at (6,) rad/s, on the way to (3,) m."""
+        self.enable()
+        self._motion.start(np.asarray(joints, float), np.asarray(velocity, float))
+        self.lead(target)
+
+    def lead(self, target, shift=None) -> None:
+        """Head for (3,) m, whatever was commanded; with `shift` (6,) rad from joints so far off."""
+        if shift is not None:
+            self._motion.shift(shift)
+        self._target.place(target)
+        self._motion.go_to_pose(self._target.position, self._target.rotation)
+
+
 class FreeArm:
     """Steps of 0.1 s; frame base_link. `history` holds time (s) and joints (6,) of every tick since the start."""
 
@@ -42,12 +59,12 @@ class FreeArm:
                  kinematics: Kinematics | None = None):
         self.task, self.lag = task, lag or Lag()
         self._options = relay or RelayOptions()
-        self._relay = Relay(self._options, task, kinematics)
+        self._relay = FreeRelay(self._options, task, kinematics)
         self.kinematics = self._relay.kinematics
 
     def reset(self, joints: np.ndarray, opening: float) -> None:
         """At rest at `joints` (6,) rad."""
-        self._relay = Relay(self._options, self.task, self.kinematics)
+        self._relay = FreeRelay(self._options, self.task, self.kinematics)
         self.joints, self._stages = np.array(joints, float), [np.array(joints, float)] * STAGES
         self._velocity = np.zeros(6)
         self._streamed = deque([self.joints] * (1 + round(self.lag.delay / TICK)), 1 + round(self.lag.delay / TICK))
@@ -67,7 +84,7 @@ class FreeArm:
         joints, *_ = self.kinematics.solve(guess, position, turn, ROUNDS)
         speed = np.append(state[STATE["velocity"]].astype(float), np.zeros(3))
         moving = np.linalg.solve(self.kinematics.jacobian(joints), speed)
-        self._relay = Relay(self._options, self.task, self.kinematics)
+        self._relay = FreeRelay(self._options, self.task, self.kinematics)
         self.joints, self._velocity = joints, moving
         behind = self.lag.tau / STAGES
         self._stages = [joints + moving * behind * (STAGES - 1 - n) for n in range(STAGES)]

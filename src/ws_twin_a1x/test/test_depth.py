@@ -16,7 +16,7 @@ def points_in_base(twin, view, depth):
     """Where each pixel's surface is, (H, W, 3) m in base_link, by the published mount and lens."""
     fx, fy, cx, cy = INTRINSICS
     z = depth / 1000.0
-    v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    v, u = np.mgrid[:HEIGHT, :WIDTH]  # camera_info counts from the first pixel's middle
     left_up = np.stack([z, -(u - cx) / fx * z + COLOR_OFFSET, -(v - cy) / fy * z], axis=-1)  # in <view>_camera_link
     parent, position, quat = twin.mounts[view]
     rotation, body = np.zeros(9), twin.data.body(parent)
@@ -28,7 +28,7 @@ def seen_by_ray(twin, view, u, v):
     """(geom, distance along the optical axis in m) of what a pixel's centre shows."""
     fx, fy, cx, cy = INTRINSICS
     camera = twin.data.camera(view)
-    ray = np.array([(u + 0.5 - cx) / fx, -(v + 0.5 - cy) / fy, -1.0])
+    ray = np.array([(u - cx) / fx, -(v - cy) / fy, -1.0])
     geom = np.zeros(1, np.int32)
     looks = np.array([0, 0, 1, 0, 0, 0], np.uint8)
     direction = camera.xmat.reshape(3, 3) @ ray

@@ -23,6 +23,7 @@ SUMMARY = {
     "intervention_rate", "control_period_p50_ms", "control_period_p99_ms", "image_to_command_p50_ms",
     "image_to_command_p99_ms", "weight_lag_s", "updates_per_s", "peak_rss_mib",
 }  # fmt: skip
+MINUTES = 1.4  # of the second session
 HIL_SERL = "mode:=hil_serl"  # the other tests of the whole graph run the default mode
 
 
@@ -55,7 +56,7 @@ def first(folder, make_graph):
 @pytest.fixture(scope="module")
 def second(first, make_graph):
     """The same folder run again until its minutes are over; the probe, after the first step of the policy."""
-    graph = make_graph("--minutes", "1.4", HIL_SERL, "evaluation_episodes:=1", folder=first[0].folder)
+    graph = make_graph("--minutes", str(MINUTES), HIL_SERL, "evaluation_episodes:=1", folder=first[0].folder)
     probe = Probe(graph)
     yield probe
     probe.close()
@@ -126,7 +127,7 @@ def test_a_run_ends_with_its_minutes_and_an_evaluation(second, folder):
     assert summary["eval_episodes"] == 1 and summary["success_rate"] in (0.0, 1.0), graph.describe()
     low, high = summary["success_ci"]
     assert 0.0 <= low < high <= 1.0
-    assert 1.2 < summary["wall_minutes"] < 4, "of both sessions"
+    assert MINUTES * 0.75 < summary["wall_minutes"] < 4, "of both; this one had all but the evaluation's quarter"
     assert graph.leftovers() == []
 
 

@@ -12,12 +12,13 @@ from ws_rollouts.bag import read_episode, write_episode
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS
 from ws_rollouts.task import load_task
 from ws_world_model.proposals.relocate import Hand, Places, RelocateOptions, Relocation, moving, relocations
-from ws_world_model.proposals.stage import KIND, Stage
+from ws_world_model.proposals.stage import Stage
 from ws_world_model.scene.arm import FreeArm
 from ws_world_model.scene.drawing import STILL, Motion
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.parts import targets
 from ws_world_model.scene.testing import pressed
+from ws_world_model.store import RELOCATED
 
 TASK = load_task("pushing", {"scatter": [0.03, 0.02, 0.3]})
 OPTIONS = RelocateOptions(margin=0.0)
@@ -129,7 +130,7 @@ def test_relocated_episodes_are_whole_and_survive_a_bag(memory, tmp_path):
     for name in ("state", "action", "executed", "reward", "source", "stamp"):
         np.testing.assert_array_equal(getattr(again, name), getattr(episode, name), name)
     assert again.success and (again.source == SYNTHETIC).all() and again.reward.sum() == 1.0
-    assert again.notes["kind"] == KIND and again.notes["parent"] in {d.episode.episode_id for d in memory.donors}
+    assert again.notes["kind"] == RELOCATED and again.notes["parent"] in {d.episode.episode_id for d in memory.donors}
     assert np.isfinite(json.loads(again.notes["motions"])).all() and len(json.loads(again.notes["seed"])) == 3
     for view in VIEWS:
         assert again.frames[view].shape == (len(again) + 1, 64, 64, 3)

@@ -97,7 +97,7 @@ class Hand:
 
     def __init__(self, relocation: Relocation, task: Task, options: RelocateOptions):
         donor = relocation.donor
-        self._task, self._options = task, options
+        self._options = options
         self._scale = np.asarray(task.action_scale)
         self._rng = np.random.default_rng(relocation.seed)
         self._speed = self._rng.uniform(options.slowest, options.fastest)
@@ -200,6 +200,8 @@ def _nearest(donor: Donor, group: int, others: list[int]) -> int:
 def _apart(donor: Donor, motions: list[Motion]) -> bool:
     """Whether things with motions of their own keep their distance on the table."""
     groups = moving(donor)
+    if len(groups) < 2:  # as in most tasks, and its points are many
+        return True
     feet = []
     for n, group in enumerate(groups):
         points = _cloud(donor, n).xyz[::11]

@@ -17,11 +17,11 @@ from ws_world_model.scene.drawing import Drawer, Pose
 from ws_world_model.scene.following import SAME_PLACE, Following
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.parts import targets
+from ws_world_model.store import RELOCATED
 
 EXTRA = 4  # steps after the way's end in which the arm may arrive
 ARRIVED = 0.001  # m short of where the donor ended that still counts
 ASIDE = 0.012  # m beside it, where the task names no precision
-KIND = "relocated"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Stage:
             joints = arm.at(arm.time - ages[view])
             pose = Pose(*links.poses(joints, arm.opening), arm.opening)
             tool = pose.positions[links.index("gripper_link")]
-            tracker.follow(tool, hand.part if hand.step or hand.over else 0, hand.step)
+            tracker.follow(tool, hand.part, hand.step)
             frames |= self.drawer.draw(donor, relocation.motions, tracker.moment, tracker.bodies(tool), pose, (view,))
         return frames
 
@@ -139,8 +139,8 @@ class Stage:
             action=np.stack(actions), executed=np.stack(executed).astype(np.float32), reward=reward,
             source=np.full(count, SYNTHETIC, np.uint8), stamp=stamp, weights_version=np.zeros(count, np.uint32),
             terminated=True, truncated=False,
-            notes={"parent": parent.episode_id, "kind": KIND, "proposal": "relocate", "motions": json.dumps(motions),
-                   "seed": json.dumps(relocation.seed), "world_model_version": "0", "label": "success",
-                   "label_probability": "1.0000"},
+            notes={"parent": parent.episode_id, "kind": RELOCATED, "proposal": "relocate",
+                   "motions": json.dumps(motions), "seed": json.dumps(relocation.seed), "world_model_version": "0",
+                   "label": "success", "label_probability": "1.0000"},
         )
 

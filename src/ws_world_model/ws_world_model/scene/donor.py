@@ -135,7 +135,7 @@ class DonorBuilder:
         mask, seen = self.stands(shot, view), shot.views[view]
         return seen.points[mask], seen.color[mask]
 
-    def _fused(self, view: str, shots: list[Shot], in_hand: dict | None) -> tuple[np.ndarray, np.ndarray]:
+    def _fused(self, view: str, shots: list[Shot], in_hand: Held | None) -> tuple[np.ndarray, np.ndarray]:
         xyz, rgb = [], []
         for shot in shots:
             points, colors = self.cut(shot, view)
@@ -256,8 +256,8 @@ class DonorBuilder:
         if lost.sum() < 100:
             return
         tree = cKDTree(everything[::3])
-        share = _share_lost(tree, lost[::3], everything)
-        lost = (share > 0.5) & (np.linalg.norm(everything - tip, axis=1) < CARRIED)
+        around = _share_lost(tree, lost[::3], everything)
+        lost = (around > 0.5) & (np.linalg.norm(everything - tip, axis=1) < CARRIED)
         # of several pieces the one in the hand
         pieces = connected(everything[lost], 0.004)
         gaps = np.linalg.norm(everything[lost] - tip, axis=1)
@@ -357,6 +357,8 @@ class DonorBuilder:
 
 @dataclass
 class Held:
+    """What a closed hand holds from the start, by view, and the room that it takes."""
+
     clouds: dict[str, Cloud]  # where they are in the first shot
     box: np.ndarray  # (3, 2) m in gripper_link
 

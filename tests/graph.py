@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -149,14 +148,6 @@ class Graph:
         """Errors that any node has logged."""
         lines = [line for name in NODES for line in self.log(name).splitlines()]
         return [line for line in lines if "[ERROR]" in line or "Traceback" in line]
-
-    def said(self, name: str, text: str, after: float) -> float | None:
-        """When a node first logged a line with `text` after a moment (time.time()); None while it has not."""
-        for line in self.log(name).splitlines():
-            moment = datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
-            if moment > after and text in line:
-                return moment
-        return None
 
     def describe(self) -> str:
         """What to show when something has failed."""

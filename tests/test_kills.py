@@ -19,11 +19,11 @@ from ws_rollouts.episode import DEMONSTRATION
 pytestmark = pytest.mark.timeout(180)
 HOLD_LIMIT = 0.25  # s from the death of the driver or the policy until the arm is told to hold
 START_LIMIT = 5.0  # s until there is a new process; when it works again is the machine's
-LOGGED = 0.5  # s, by how much later than a node says a line the runner may read it
 OLD = 1.0  # s; the driver refuses feedback after 0.25 s of its own clock, a busy machine delays both ends; back in 2 s
 STILL = 0.002  # rad, what a joint that holds may still creep
-BRAKING = 0.5  # s from there until the target stands still; the arm follows as its own tracker lets it
-FOLLOWING = 1.0
+REST_LIMIT = 5.0  # s from there until everything stands still; braking and following take 1.5 s on a quiet machine
+PERIOD = 0.02  # s between two states of the driver
+REST = 0.5  # s for which it must have stood still
 COASTED = 0.06  # m at 0.15 m/s, the fastest the tool may be: HOLD_LIMIT, 0.1 s of lag, and braking with 1.5 m/s2
 FOLLOWED = 0.1  # rad, how far at most a joint is behind the target it was last sent
 
@@ -66,12 +66,19 @@ def kill(graph, probe, diagnostics, record_property):
             return [path.stat().st_mtime] if path.stat().st_mtime > moment + 1.5 else []
         return [m.sent for m in diagnostics.since(moment) if m.content.status[0].name.startswith(f"{name}:")]
 
-    def kill(name):
+    def kill(name, meanwhile=lambda moment: None):
         process = graph.node(name)
         moment = time.time()
         process.kill()
+        new = probe.wait_for(lambda: (found := graph.node(name)) and found.pid != process.pid and found, START_LIMIT,
+                             f"a new {name}")
+        new.suspend()  # the test, not the machine, says for how long it is missing
+        try:
+            meanwhile(moment)
+        finally:
+            new.resume()
         back = probe.wait_for(lambda: signs(name, moment), LEFT_LIMIT, f"{name} to be back")[0]
-        assert graph.node(name).pid != process.pid and graph.node(name).create_time() - moment < START_LIMIT
+        assert graph.node(name).pid == new.pid
         assert "was ended by SIGKILL; starts again" in graph.log(name)
         record_property("back_s", round(back - moment, 2))
         print(f"{name} was back after {back - moment:.2f} s")
@@ -106,12 +113,30 @@ def between(messages, start, end):
     return [m for m in messages if start < m.sent < end]
 
 
+def come_to_rest(probe, heard, moment, what):
+    """Wait until all messages of REST seconds lie within STILL, and go on to do so."""
+
+    def rests():
+        last = between(heard.update(), time.time() - REST, np.inf)
+        return time.time() - moment > REST and last and furthest(last) < STILL and last
+
+    resting = probe.wait_for(rests, REST_LIMIT, f"{what} to come to rest")
+    probe.wait_for(lambda: heard.since(time.time() - 0.1) and time.time() > resting[-1].sent + REST, REST_LIMIT, what)
+    assert furthest(heard.since(resting[0].sent)) < STILL, f"{what} creeps"
+
+
+def last_before(servo, moment, mode):
+    """When the last state was sent before the first one in `mode` after a moment; None while there is none."""
+    states = [m for m in servo.update() if m.sent > moment]
+    first = next((i for i, m in enumerate(states) if m.content.mode == mode), None)
+    return None if first is None else states[first - 1].sent if first else moment
+
+
 def test_operator_in_a_demonstration(probe, graph, kill):
     name = probe.running_episode(60.0, steps=5)
     assert probe.steps.last.source == DEMONSTRATION
-    moment, _ = kill("operator")
-    states = between(probe.servo.update(), moment + 0.8, moment + 1.3)  # no new one drives so soon
-    assert {m.content.mode for m in states} <= {ServoState.MODE_HOLD}, "nobody drives"
+    kill("operator", lambda moment: probe.wait_for(lambda: probe.servo.last.mode == ServoState.MODE_HOLD, 5.0,
+                                                   "the arm to hold, as nobody drives"))
     rollout = probe.wait_for(lambda: next((m.content for m in probe.rollouts.update()
                                            if m.content.episode_id == name), None), 30.0, "the demonstration's end")
     episode = read_episode(rollout.uri)
@@ -122,16 +147,17 @@ def test_operator_in_a_demonstration(probe, graph, kill):
 def test_driver(probe, graph, kill, targets, feedback, nothing_lost):
     name = probe.running_episode(steps=5)
     probe.wait_for(lambda: feedback.update() and targets.update(), 5.0, "the arm's topics")
-    moment, _ = kill("driver")
-    enabled = probe.wait_for(lambda: graph.said("driver", "enable: active", moment), 20.0, "the new driver enabled")
-    back = enabled - LOGGED  # not by its first messages: who listens may discover a new sender seconds later
-    assert not between(targets.update(), moment + 0.01, back), "a new driver moves nothing"
-    waiting = between(feedback.update(), moment, back)
-    assert furthest(waiting) < FOLLOWED, "the arm comes to rest at its last target"
-    resting = between(waiting, moment + HOLD_LIMIT + FOLLOWING, back)  # none where the driver is back sooner
-    assert not resting or furthest(resting) < STILL
-    modes = {m.content.mode for m in between(probe.servo.update(), moment + 0.01, back)}
+
+    def meanwhile(moment):
+        come_to_rest(probe, feedback, moment, "the arm")
+        assert furthest(feedback.since(moment)) < FOLLOWED, "it comes to rest at its last target"
+
+    moment, _ = kill("driver", meanwhile)
+    enabled = probe.wait_for(lambda: last_before(probe.servo, moment + 0.01, ServoState.MODE_ACTIVE), 20.0,
+                             "the new driver to be enabled")
+    modes = {m.content.mode for m in between(probe.servo.update(), moment + 0.01, enabled)}
     assert modes <= {ServoState.MODE_LOCKED}
+    assert not between(targets.update(), moment + 0.01, enabled), "a new driver moves nothing"
     end = next(m.content for m in probe.steps.since(moment) if m.content.episode_id == name and m.content.truncated)
     assert not end.terminated
 
@@ -144,9 +170,9 @@ def test_twin(probe, graph, kill, targets, feedback, nothing_lost):
                                2.0, "the state of the same tick, which follows it")
         age = target.sent - state.header.stamp.sec - 1e-9 * state.header.stamp.nanosec
         assert age < OLD, f"a target that rests on feedback of {age:.2f} s ago"
-    reset = probe.wait_for(lambda: graph.said("driver", "reset: resetting", moment), 20.0, "the next reset")
+    reset = probe.wait_for(lambda: last_before(probe.servo, moment, ServoState.MODE_RESETTING), 20.0, "the next reset")
     for topic in (targets, feedback):
-        waiting = between(topic.update(), moment + 0.5, reset - LOGGED)
+        waiting = between(topic.update(), moment + 0.5, reset)
         assert not waiting or furthest(waiting) < STILL, "the arm stays where it is found until it is reset"
     probe.running_episode(60.0, after=time.time())
 
@@ -188,17 +214,23 @@ def test_those_that_control_does_not_need(probe, kill, name):
 
 def test_policy(probe, graph, kill, targets, feedback, nothing_lost, record_property):
     name = probe.running_episode(steps=5)
-    moment, back = kill("policy")
-    back = min(back, graph.said("driver", "reset: resetting", moment) or back) - LOGGED  # it asks before it reports
-    states = [m for m in between(probe.servo.update(), moment, back) if m.content.mode != ServoState.MODE_ACTIVE]
-    held = states[0].sent - moment
-    record_property("held_s", round(held, 3))
-    print(f"held after {held:.3f} s")
-    assert held < HOLD_LIMIT
-    assert {m.content.mode for m in states} == {ServoState.MODE_HOLD}
-    assert furthest(between(targets.update(), moment + held + BRAKING, back)) < STILL
-    assert furthest(between(feedback.update(), moment + held + BRAKING + FOLLOWING, back)) < STILL
-    servo = between(probe.servo.update(), moment, back)
+    rested = []
+
+    def meanwhile(moment):
+        held = probe.wait_for(lambda: next((m for m in probe.servo.since(moment)
+                                            if m.content.mode != ServoState.MODE_ACTIVE), None), 5.0, "the arm to hold")
+        ticks = [moment, *(m.sent for m in between(probe.servo.update(), moment, held.sent)), held.sent]
+        late = max(0.0, np.diff(ticks).max() - PERIOD)  # of a driver that a busy machine did not let run
+        record_property("held_s", round(held.sent - moment, 3))
+        print(f"held after {held.sent - moment:.3f} s, {late:.3f} s of them the driver did not run")
+        assert held.sent - moment < HOLD_LIMIT + late
+        come_to_rest(probe, targets, held.sent, "the target")
+        come_to_rest(probe, feedback, held.sent, "the arm")
+        rested.append(time.time())
+        assert {m.content.mode for m in between(probe.servo.update(), held.sent, rested[0])} <= {ServoState.MODE_HOLD}
+
+    moment, _ = kill("policy", meanwhile)
+    servo = between(probe.servo.update(), moment, rested[0])
     gone = [float(np.linalg.norm(np.subtract(m.content.position, servo[0].content.position))) for m in servo]
     path = [(round(m.sent - moment, 2), m.content.mode, round(d, 4)) for m, d in zip(servo, gone, strict=True)]
     assert max(gone) < COASTED, f"(s, mode, m): {path[max(0, np.argmax(gone) - 15):np.argmax(gone) + 15]}"

@@ -15,7 +15,7 @@ class Idle:
     def __init__(self, interrupted_at=0):
         self.steps, self.interrupted_at = 0, interrupted_at
 
-    def act(self, seen, explore):
+    def act(self, seen, exploration):
         self.steps += 1
         if self.steps == self.interrupted_at:
             raise KeyboardInterrupt

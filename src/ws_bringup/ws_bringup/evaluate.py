@@ -15,20 +15,21 @@ import numpy as np
 from ws_bringup.lockstep import Env, play
 from ws_bringup.statistics import wilson
 from ws_node.cpu import tune_for_torch
+from ws_policy.exploration import EXPLORATION
 from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task, load_task
 
 
-def rollouts(runtime, task: Task, episodes: int, seed: int, sample: bool = True) -> Iterator[Episode]:
+def rollouts(runtime, task: Task, episodes: int, seed: int, exploration: float = EXPLORATION) -> Iterator[Episode]:
     """Play `episodes` episodes on scenes drawn from `seed`, without interventions.
 
-    `runtime` has `act(observation, explore) -> (A,)`: with `sample` it acts as it does on the robot, drawing from its
-    distribution (as HIL-SERL evaluates), else by its mean.
+    `runtime` has `act(observation, exploration) -> (A,)`, of which the second is the share of its deviation that it
+    draws from: as on the robot, 0 for its mean, 1 as HIL-SERL evaluates.
     """
     env = Env(task, seed)
     try:
         for number in range(1, episodes + 1):
-            yield play(env, lambda seen: runtime.act(seen, explore=sample), f"evaluation-{seed}-{number}")
+            yield play(env, lambda seen: runtime.act(seen, exploration=exploration), f"evaluation-{seed}-{number}")
     finally:
         env.close()
 
@@ -46,21 +47,21 @@ def summary(played: Sequence[Episode]) -> dict:
     }
 
 
-def evaluate(runtime, task: Task, episodes: int, seed: int, sample: bool = True, progress=None) -> dict:
+def evaluate(runtime, task: Task, episodes: int, seed: int, exploration: float = EXPLORATION, progress=None) -> dict:
     """Play as `rollouts` does and summarise; `progress` is called with (done, successes).
 
     When interrupted (SIGINT, which also comes at the end of a run's time) the episodes that are over count.
     """
     played, began = [], time.monotonic()
     try:
-        for episode in rollouts(runtime, task, episodes, seed, sample):
+        for episode in rollouts(runtime, task, episodes, seed, exploration):
             played.append(episode)
             if progress:
                 progress(len(played), sum(each.success for each in played))
     except KeyboardInterrupt:
         if not played:
             raise
-    how = {"task": task.name, "seed": seed, "acts": "sampled" if sample else "mean"}
+    how = {"task": task.name, "seed": seed, "exploration": exploration}
     return {**how, **summary(played), "wall_s": time.monotonic() - began}
 
 
@@ -85,7 +86,8 @@ def weights_of(args: argparse.Namespace, task: Task) -> bytes:
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options of `worldsample evaluate`."""
     parser.add_argument("--weights", help="policy.safetensors of a run")
-    parser.add_argument("--deterministic", action="store_true", help="act by the mean; without it, as on the robot")
+    parser.add_argument("--exploration", type=float, default=EXPLORATION,
+                        help="share of the actor's deviation that it acts with, 0 to 1; as on the robot when not given")
     parser.add_argument("--bc", action="store_true", help="evaluate behaviour cloning of the demonstrations")
     parser.add_argument("--bags", help="folder of rollouts, for --bc")
     parser.add_argument("--bc-steps", type=int, default=2000, help="updates of behaviour cloning")
@@ -107,13 +109,15 @@ def main(args: argparse.Namespace) -> int:
     try:
         if args.episodes < 1:
             raise ValueError(f"episodes = {args.episodes}: must be at least 1")
+        if not 0.0 <= args.exploration <= 1.0:
+            raise ValueError(f"exploration = {args.exploration}: must be in 0 .. 1")
         if bool(args.weights) == args.bc or (args.bc and not args.bags):
             raise ValueError("give either --weights FILE, or --bc --bags FOLDER")
         task = load_task(args.task)
         runtime = PolicyRuntime(task, args.seed)
         runtime.load(load(weights_of(args, task), runtime.architecture))
         show = (lambda done, won: print(f"\r{won}/{done}", end="", flush=True)) if sys.stdout.isatty() else None
-        outcome = evaluate(runtime, task, args.episodes, args.seed, not args.deterministic, show)
+        outcome = evaluate(runtime, task, args.episodes, args.seed, args.exploration, show)
     except (ValueError, OSError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

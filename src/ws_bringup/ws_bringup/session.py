@@ -68,7 +68,7 @@ def evaluations(settings: Settings) -> list[Process]:
     learnt = (*common, "--weights", str(folder / CHECKPOINT_WEIGHTS))
     parts = {
         EVALUATION: learnt,
-        DETERMINISTIC: (*learnt, "--deterministic"),
+        DETERMINISTIC: (*learnt, "--exploration", "0"),
         BASELINE: (*common, "--bc", "--bags", str(folder / "bags")),
     }
     return [

@@ -20,6 +20,7 @@ from ws_bringup.lockstep import Env, EnvState, ask, play
 from ws_bringup.oracle import Oracle
 from ws_bringup.relocation import misplaced, relocated
 from ws_node.options import build, option
+from ws_policy.exploration import EXPLORATION
 from ws_policy.networks import NetworkOptions
 from ws_policy.observation import Observation
 from ws_policy.operator import OperatorOptions, ScriptedOperator
@@ -119,8 +120,8 @@ class _Acting:
     def __init__(self, learner: Learner):
         self._policy = learner.agent.policy
 
-    def act(self, seen: Observation, explore: bool = True) -> np.ndarray:
-        return choose(self._policy, seen, explore)
+    def act(self, seen: Observation, exploration: float = EXPLORATION) -> np.ndarray:
+        return choose(self._policy, seen, exploration)
 
 
 class Trial:

@@ -114,10 +114,14 @@ class Policy(nn.Module):
         self.gripper = _mlp(self.encoder.size, options.hidden, 3) if task.gripper == "learned" else None
 
     @torch.no_grad()
-    def act(self, maps: Tensor, state: Tensor, explore: bool) -> Tensor:
-        """(B, S/8, S/8, 80) int8 and (B, 13) float32 -> (B, translations + 1), the gripper class last."""
+    def act(self, maps: Tensor, state: Tensor, exploration: float) -> Tensor:
+        """(B, S/8, S/8, 80) int8 and (B, 13) float32 -> (B, translations + 1), the gripper class last.
+
+        exploration: share of the actor's standard deviation that is drawn from; 0: its mean, 1: all, as in SAC.
+        """
         encoded = self.encoder(maps, state)
-        action = self.actor.sample(encoded)[0] if explore else torch.tanh(self.actor(encoded)[0])
+        mean, std = self.actor(encoded)
+        action = torch.tanh(mean + exploration * std * torch.randn_like(mean))
         if self.gripper is None:
             return F.pad(action, (0, 1))
         classes = torch.tensor(GRIPPER_CLASSES)[self.gripper(encoded).argmax(-1)]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ws_policy.backbone import look
+from ws_policy.exploration import EXPLORATION
 from ws_policy.networks import NetworkOptions, Policy
 from ws_policy.observation import Observation
 from ws_policy.weights import architecture, arrays
@@ -32,13 +33,13 @@ class PolicyRuntime:
         self.version = version
         self.ready = True
 
-    def act(self, observation: Observation, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Observation, exploration: float = EXPLORATION) -> np.ndarray:
         """(translations + 1,) float32 for an `Observation`: each in [-1, 1], the gripper class last."""
-        return choose(self._policy, observation, explore)
+        return choose(self._policy, observation, exploration)
 
 
-def choose(policy: Policy, observation: Observation, explore: bool = True) -> np.ndarray:
+def choose(policy: Policy, observation: Observation, exploration: float = EXPLORATION) -> np.ndarray:
     """What a policy does for one observation: (translations + 1,) float32, the gripper class last."""
     maps = look({view: frame[None] for view, frame in observation.frames.items()})
     state = np.asarray(observation.state, np.float32)[None]
-    return policy.act(torch.from_numpy(maps), torch.from_numpy(state), explore)[0].numpy()
+    return policy.act(torch.from_numpy(maps), torch.from_numpy(state), exploration)[0].numpy()

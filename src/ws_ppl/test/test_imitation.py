@@ -213,7 +213,7 @@ def test_the_policy_does_in_moved_scenes_what_is_imagined_there(task, make_learn
     for _ in range(120):
         learner.step()
     there, here = learner.imagined.sample({IMAGINED: 16}, 1, 0.9), learner.replay.sample({"demo": 16}, 1, 0.9)
-    acts = [learner.agent.policy.act(torch.from_numpy(b.maps), torch.from_numpy(b.state), explore=False)[:, 0].mean()
+    acts = [learner.agent.policy.act(torch.from_numpy(b.maps), torch.from_numpy(b.state), exploration=0.0)[:, 0].mean()
             for b in (there, here)]
     assert acts[0] > 0.6 and abs(acts[1]) < 0.2
 

@@ -65,7 +65,7 @@ def test_values_stay_within_the_bounds_of_the_return_and_imitation_is_learned(ta
     for _ in range(150):
         last = learner.step()
     batch = learner.replay.sample({"demo": 16}, n_step=1, gamma=0.9)
-    chosen = learner.agent.policy.act(torch.from_numpy(batch.maps), torch.from_numpy(batch.state), explore=False)
+    chosen = learner.agent.policy.act(torch.from_numpy(batch.maps), torch.from_numpy(batch.state), exploration=0.0)
     assert (chosen - torch.from_numpy(batch.action)).abs().max() < 0.2
     assert -0.5 < last["q_mean"] < 1.5
 
@@ -80,14 +80,15 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
     batch = learner.replay.sample({"demo": 16}, n_step=1, gamma=0.9)
     maps, state = torch.from_numpy(batch.maps), torch.from_numpy(batch.state)
 
-    def spread():
-        drawn = [learner.agent.policy.act(maps, state, explore=True)[:, :3] for _ in range(50)]
+    def spread(exploration=1.0):
+        drawn = [learner.agent.policy.act(maps, state, exploration)[:, :3] for _ in range(50)]
         return torch.stack(drawn).std(0).mean()
 
     assert spread() > 0.4
     for _ in range(300):
         learner.step()
     assert 0.05 < spread() < 0.3
+    assert spread(0.3) == pytest.approx(0.3 * spread(), rel=0.3) and spread(0.0) < 1e-6
 
 
 def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):

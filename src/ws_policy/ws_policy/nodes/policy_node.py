@@ -26,6 +26,7 @@ from ws_node.ros import ERROR, OK, WARN, Diagnostics, declare
 from ws_node.ros import main as run_node
 from ws_policy.cameras import CameraOptions, Cameras
 from ws_policy.episodes import EpisodeMachine, EpisodeOptions, Kind, Verdict
+from ws_policy.exploration import EXPLORATION
 from ws_policy.intake import WeightsIntake
 from ws_policy.interventions import FAILURE, SUCCESS, Joystick, decide
 from ws_policy.networks import NetworkOptions
@@ -52,7 +53,8 @@ class NodeOptions:
     command_period: float = option(0.1, "time that one twist stands for, as the driver's", unit="s", low=0.01, high=1.0)
     think_time: float = option(0.012, "from a tick to its command, when seeing and acting took less: commands are then "
                                "evenly spaced however busy the machine is", unit="s", low=0.0, high=0.5)
-    explore: bool = option(True, "sample the actor; false takes its mean")
+    exploration: float = option(EXPLORATION, "share of the actor's deviation that is drawn from; 0: its mean", low=0.0,
+                                high=1.0)
     run_dir: str = option("", "folder of the run, whose finished bags are counted at the start; empty: none")
     joy_timeout: float = option(0.3, "age at which joy counts as hands off", unit="s", low=0.05, high=5.0)
     recorded: bool = option(False, "start no episode before the recorder listens")
@@ -89,7 +91,7 @@ class PolicyNode(Node):
         blank = {view: np.zeros((size, size, 3), np.uint8) for view in VIEWS}
         state = np.zeros(STATE_SIZE, np.float32)
         for _ in range(3):  # the first calls of a network take many times as long as all later ones
-            self._runtime.act(Observation(blank, state, dict.fromkeys(VIEWS, 0)), self._options.explore)
+            self._runtime.act(Observation(blank, state, dict.fromkeys(VIEWS, 0)), self._options.exploration)
 
     def _init_state(self) -> None:
         self._servo: ServoState | None = None
@@ -229,7 +231,7 @@ class PolicyNode(Node):
         if verdict.index == 0:
             self._interventions = 0
             self._output.begin()
-        act = partial(self._runtime.act, self._last, self._options.explore)
+        act = partial(self._runtime.act, self._last, self._options.exploration)
         action, self._source = decide(human, act, self._machine.demonstrating)
         if not np.isfinite(action).all():
             action = np.zeros(self._task.action_size, np.float32)

@@ -54,12 +54,13 @@ class TwinStage:
                 self._compare(relocation, hand, tracker, seen.frames)
             executed = (env.target - target)[: len(scale)] / scale
             target = env.target
-            action = np.zeros(env.task.action_size, np.float32) if success else hand.act(target)
-            rows.append((seen, action, executed, reward, SYNTHETIC, env.twin.time))
+            idle = np.zeros(env.task.action_size, np.float32)
+            meant, done = (idle, idle) if success else hand.act(target)
+            rows.append((seen, meant, executed, reward, SYNTHETIC, env.twin.time))
             extra += hand.over
             if success or extra > 3 * EXTRA or len(rows) > env.task.episode_steps:
                 break
-            seen, reward, success, _ = env.step(action)
+            seen, reward, success, _ = env.step(done)
         self.counts["made" if success else "no success"] += 1
         return episode_of(env.task, f"relocated-{relocation.seed[-2]:05d}", rows, True, False) if success else None
 

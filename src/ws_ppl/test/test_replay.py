@@ -6,6 +6,7 @@ import pytest
 from ws_policy.backbone import CELL, CHANNELS
 from ws_ppl.replay import PAD, Replay, SyntheticReplay
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, SYNTHETIC
+from ws_rollouts.paths import taught
 from ws_rollouts.task import load_task
 
 
@@ -135,6 +136,20 @@ def test_corrections_are_in_both_pools_and_failed_demonstrations_teach_nothing(t
     replay.add(corrected)
     replay.add(make_episode("failed", 10, DEMONSTRATION, success=False))
     assert replay.size("demo") == 4 and replay.size("online") == 20
+
+
+def test_a_detour_of_a_demonstration_is_not_imitated_but_stays_for_the_critics(task, make_episode):
+    episode = make_episode("d", 9, DEMONSTRATION)
+    episode.action[:-1, 0] = np.arange(9) / 10
+    episode.state[:] = 0.0
+    episode.state[:, STATE["position"].start] = [0.05, 0.04, 0.03, 0.02, 0.03, 0.04, 0.03, 0.02, 0.01, 0.0]
+    replay = Replay(task, 50)
+    replay.add(episode)
+    assert replay.size("demo") == 9
+    batch = replay.sample({"demo": 200}, 1, 0.9)
+    direct = taught(episode, task)
+    assert 0 < direct.sum() < 9
+    np.testing.assert_array_equal(batch.demo, direct[(10 * batch.action[:, 0]).round().astype(int)])
 
 
 def test_full_of_demonstrations_is_an_error(task, make_episode):

@@ -12,6 +12,7 @@ import numpy as np
 from ws_policy.backbone import CELL, CHANNELS, MARGIN, extended, feature_maps
 from ws_ppl.gripper import switches
 from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.paths import taught
 from ws_rollouts.task import Task
 
 PAD = CELL + CELL // 2  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
@@ -80,6 +81,7 @@ class Replay:
         self._switches = np.zeros(capacity, bool)
         self._switches_left = np.zeros(capacity, np.float32)
         self._to_success = np.full(capacity, np.inf, np.float32)
+        self._imitable = np.ones(capacity, bool)
         self._free: deque[int] = deque(range(capacity))
         self._rollouts: deque[np.ndarray] = deque()
         self._starts: dict[str, np.ndarray] = {pool: np.zeros(0, np.int64) for pool in self.pools}
@@ -98,8 +100,9 @@ class Replay:
         """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
         slots = self._store(episode)
         rollout = not (episode.is_demonstration and episode.success)
-        taught = episode.success if episode.is_demonstration else True
-        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & taught
+        failed = episode.is_demonstration and not episode.success
+        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & (not failed)
+        self._imitable[slots[:-1]] = taught(episode, self._task)
         for pool, chosen in (("demo", guided), ("online", np.full(len(guided), rollout))):
             self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
         if rollout:
@@ -160,7 +163,7 @@ class Replay:
             action=self._action[start],
             returns=returns,
             discount=np.where(self._terminal[end], 0, power).astype(np.float32),
-            demo=demo,
+            demo=demo & self._imitable[start],
             switches=self._switches[start],
             real=np.full(len(start), self.real),
             weight=np.ones(len(start), np.float32),

@@ -10,13 +10,13 @@ import pytest
 
 from ws_rollouts.bag import read_episode, write_episode
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS
+from ws_rollouts.paths import targets
 from ws_rollouts.task import load_task
 from ws_world_model.proposals.relocate import Hand, Places, RelocateOptions, Relocation, moving, relocations
 from ws_world_model.proposals.stage import Stage
 from ws_world_model.scene.arm import FreeArm
 from ws_world_model.scene.drawing import STILL, Motion
 from ws_world_model.scene.memory import SceneMemory
-from ws_world_model.scene.parts import targets
 from ws_world_model.scene.testing import pressed
 from ws_world_model.store import RELOCATED
 
@@ -90,9 +90,9 @@ def carry_out(relocation, most=200):
     hand = Hand(relocation, TASK, OPTIONS)
     target, rows = np.array([0.215, 0.0, 0.235]), []
     while not hand.over:
-        action = hand.act(target)
-        target = target + action[:-1] * TASK.action_scale
-        rows.append((target, hand.step, action))
+        _, done = hand.act(target)
+        target = target + done[:-1] * TASK.action_scale
+        rows.append((target, hand.step, done))
         assert len(rows) < most, "it never ends"
     return tuple(np.array(each) for each in zip(*rows, strict=True))
 
@@ -109,6 +109,15 @@ def test_the_hand_goes_the_whole_way_of_each_part_elsewhere(memory):
     assert np.abs(way[-1] - wanted[-1]).max() <= TASK.action_scale[0]
     np.testing.assert_array_equal(way, carry_out(relocation)[0])
     assert not np.array_equal(way[:5], carry_out(replace(relocation, seed=(0, 2)))[0][:5]), "each hand is another"
+
+
+def test_what_is_imitated_is_what_the_hand_means_not_how_it_wavers(memory):
+    relocation, target = Relocation(memory.donors[0], [STILL], (0, 1)), np.array([0.215, 0.0, 0.235])
+    hand, still = (Hand(relocation, TASK, replace(OPTIONS, noise=noise)) for noise in (0.3, 0.0))
+    meant, done = hand.act(target)
+    assert np.abs(meant - done)[:-1].max() > 0.02, "it wavers"
+    np.testing.assert_array_equal(meant, still.act(target)[0])
+    np.testing.assert_array_equal(*still.act(target))
 
 
 def test_the_hand_stays_in_the_workspace(memory):

@@ -6,7 +6,7 @@ import pytest
 from ws_rollouts.episode import STATE
 from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
-from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, skill_parts, targets
+from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, skill_parts
 
 HERE, THERE, NEAR = (0.30, 0.10), (0.30, -0.07), (0.31, 0.08)
 HIGH, LOW = 0.2, 0.1
@@ -93,11 +93,3 @@ def test_what_is_missing_is_said(values, task, message):
     episode = episode_along(carried(THERE)[0], **values)
     with pytest.raises(ValueError, match=f"{episode.episode_id}: {message}"):
         skill_parts(episode, load_task(task))
-
-
-def test_targets_are_where_actions_led():
-    episode = episode_along(legs((0.2, 0.0, HIGH), (*HERE, HIGH)))
-    episode.state[:, STATE["lag"]] = (0.01, 0.0, 0.0)
-    found = targets(episode)
-    assert found.shape == (len(episode), 3)
-    np.testing.assert_allclose(found, episode.state[1:, STATE["position"]] + (0.01, 0, 0), atol=1e-6)

@@ -13,10 +13,11 @@ from scipy.spatial import cKDTree
 
 from ws_node.options import option
 from ws_rollouts.episode import STATE
+from ws_rollouts.paths import direct_steps, targets
 from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
-from ws_world_model.scene.parts import Part, direct_steps, targets
+from ws_world_model.scene.parts import Part
 from ws_world_model.scene.points import Cloud
 from ws_world_model.scene.registration import register
 
@@ -89,7 +90,7 @@ class Places:
 
 
 class Hand:
-    """Carries a relocation out, closed loop: ask it for the action on each locked target.
+    """Carries a relocation out, closed loop: ask it for the actions on each locked target.
 
     `step` is the donor's step that is being done, `opening` what the gripper was there, `part` the part's number;
     `over` says that no way is left.
@@ -104,7 +105,7 @@ class Hand:
         self._noise = np.zeros(len(self._scale))
         path = targets(donor.episode)
         low, high = np.asarray(task.workspace_low), np.asarray(task.workspace_high)
-        self._steps = [direct_steps(donor.episode, part, task) for part in donor.parts]
+        self._steps = [direct_steps(donor.episode, part.start, part.end, task) for part in donor.parts]
         self._ways = [np.clip(relocation.motions[group](path[steps]), low, high)
                       for steps, group in zip(self._steps, donor.part_groups, strict=True)]
         self._grip = donor.episode.action[:, -1]
@@ -127,27 +128,32 @@ class Hand:
             return int(self._steps[self.part][self._index - 1]) + 1
         return self._donor.parts[self.part - 1].end if self.part else 0
 
-    def act(self, target: np.ndarray) -> np.ndarray:
-        """(A,) float32 on the locked target (3,) m."""
+    def act(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the hand means to do on the locked target (3,) m, and what it does, as it wavers: (A,) float32 each.
+
+        The first is to be imitated: noise then leads off the way, but is not learned (DART, Laskey et al. 2017, arXiv
+        1703.09327).
+        """
         steady = self._options.skill_noise if self.inside else 1.0
         self._noise = WAVER * self._noise + np.sqrt(1 - WAVER**2) * self._options.noise * self._rng.standard_normal(
             len(self._scale))
-        action = np.zeros(len(self._scale) + 1, np.float32)
+        meant = np.zeros(len(self._scale) + 1, np.float32)
         if self.over:
-            action[:-1] = np.clip(PRESS_ON * self._push[: len(self._scale)], -1, 1)
-            return action
+            meant[:-1] = np.clip(PRESS_ON * self._push[: len(self._scale)], -1, 1)
+            return meant, meant
         way, steps = self._ways[self.part], self._steps[self.part]
         gap = (way[self._index] - target)[: len(self._scale)] / self._scale
-        move = np.clip(gap, -self._speed, self._speed) + steady * self._noise
-        action[:-1] = np.clip(move, -1, 1)
+        meant[:-1] = np.clip(gap, -self._speed, self._speed)
         if np.abs(gap).max() <= 1.0:
             self.inside = True
-            action[-1] = self._grip[steps[self._index]]
+            meant[-1] = self._grip[steps[self._index]]
             self.opening = float(self._openings[steps[self._index] + 1])
             self._index += 1
             if self._index == len(way):
                 self.part, self._index, self.inside = self.part + 1, 0, False
-        return action
+        done = meant.copy()
+        done[:-1] = np.clip(meant[:-1] + steady * self._noise, -1, 1)
+        return meant, done
 
 
 def relocations(places: Places, seed: tuple[int, ...]) -> Iterator[Relocation | None]:
@@ -182,7 +188,7 @@ def _cloud(donor: Donor, n: int) -> Cloud:
     """All points of the n-th moving thing as it stood at first."""
     group = _nth(donor, n)
     clouds = [cloud[cloud.born == 0] for cloud in donor.groups[group].values()]
-    clouds += [cloud for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
+    clouds += [cloud[cloud.born == 0] for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
     return Cloud.join(clouds)
 
 

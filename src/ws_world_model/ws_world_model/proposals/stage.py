@@ -10,13 +10,13 @@ import numpy as np
 
 from ws_driver_a1x.reset import reset_joints
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
+from ws_rollouts.paths import targets
 from ws_world_model.proposals.relocate import Hand, RelocateOptions, Relocation, final_direction
 from ws_world_model.scene.arm import PERIOD, FreeArm
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Drawer, Pose
 from ws_world_model.scene.following import SAME_PLACE, Following
 from ws_world_model.scene.memory import SceneMemory
-from ws_world_model.scene.parts import targets
 from ws_world_model.store import RELOCATED
 
 EXTRA = 4  # steps after the way's end in which the arm may arrive
@@ -93,8 +93,9 @@ class Stage:
             executed = (arm.target - target)[: len(scale)] / scale
             target = arm.target
             success = hand.over and self._arrived(donor, relocation, tool)
-            action = np.zeros(task.action_size, np.float32) if success else hand.act(target)
-            rows.append((frames, state, action, executed))
+            idle = np.zeros(task.action_size, np.float32)
+            meant, done = (idle, idle) if success else hand.act(target)
+            rows.append((frames, state, meant, executed))
             if success:
                 return Outcome(self._episode(relocation, rows))
             extra += hand.over
@@ -102,7 +103,7 @@ class Stage:
                 return Outcome(None, "did not arrive")
             if len(rows) > task.episode_steps:
                 return Outcome(None, "takes too long")
-            state = arm.step(action, hand.opening)
+            state = arm.step(done, hand.opening)
 
     def _frames(self, donor: Donor, relocation: Relocation, tracker: Tracker, hand: Hand,
                 ages: dict[str, float]) -> dict[str, np.ndarray]:

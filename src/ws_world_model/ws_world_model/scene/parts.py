@@ -11,8 +11,6 @@ from ws_rollouts.task import Task
 
 REACH = 0.03  # m, in x and y from where it happens: a part begins and ends there
 PRESS, GRASP, RELEASE = "press", "grasp", "release"
-LOOP, LOOP_HEIGHT = 1.0, 0.35  # full actions, aside and in height, within which a way has come back
-STILL = 0.02  # of the opening, by which a gripper at rest changes
 CLOSE, OPEN = -1.0, 1.0  # gripper classes of an action
 
 
@@ -28,11 +26,6 @@ class Part:
     end: int
     events: dict[str, int]
     place: np.ndarray
-
-
-def targets(episode: Episode) -> np.ndarray:
-    """Where each action led the driver's locked target: (T, 3) m."""
-    return (episode.state[:, STATE["position"]] + episode.state[:, STATE["lag"]])[1:].astype(float)
 
 
 def skill_parts(episode: Episode, task: Task) -> list[Part]:
@@ -62,24 +55,6 @@ def skill_parts(episode: Episode, task: Task) -> list[Part]:
     if start <= first.end:  # hardly a way between
         return [Part(first.start, last, {**first.events, RELEASE: release[0]}, first.place)]
     return [first, Part(start, last, {RELEASE: release[0]}, position[release[0]])]
-
-
-def direct_steps(episode: Episode, part: Part, task: Task) -> np.ndarray:
-    """The part's steps without loops: (K,) int.
-
-    Where the target comes back to within a full action aside and a third of one in height, while nothing happens to the
-    gripper, what lies between is left out: whoever imitates a hand that hovers learns to hover.
-    """
-    path, grip, opening = targets(episode), episode.action[:-1, -1], episode.state[:, STATE["gripper"]][:, 0]
-    near = np.array([LOOP, LOOP, LOOP_HEIGHT]) * min(task.action_scale)
-    kept, step = [], part.start
-    while step < part.end:
-        kept.append(step)
-        busy = (grip[step : part.end] != 0) | (np.abs(opening[step : part.end] - opening[step]) > STILL)
-        quiet = np.arange(step, step + int(np.argmax(busy)) if busy.any() else part.end)
-        back = quiet[(np.abs(path[quiet] - path[step]) < near).all(axis=1)]
-        step = int(back[-1]) + 1 if len(back) else step + 1
-    return np.array(kept)
 
 
 def _aside(position: np.ndarray, step: int) -> np.ndarray:

@@ -1,0 +1,45 @@
+"""The way of the driver's locked target through an episode, and which of its steps are no detour."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, Episode
+from ws_rollouts.task import Task
+
+LOOP, LOOP_HEIGHT = 1.0, 0.35  # full actions, aside and in height, within which a way has come back
+STILL = 0.02  # of the opening, by which a gripper at rest changes
+
+
+def targets(episode: Episode) -> np.ndarray:
+    """Where each action led the driver's locked target: (T, 3) m."""
+    return (episode.state[:, STATE["position"]] + episode.state[:, STATE["lag"]])[1:].astype(float)
+
+
+def direct_steps(episode: Episode, start: int, end: int, task: Task) -> np.ndarray:
+    """Steps `start` .. `end - 1` without loops: (K,) int.
+
+    Where the target comes back to within a full action aside and a third of one in height, while nothing happens to the
+    gripper, what lies between is left out: whoever imitates a hand that hovers learns to hover.
+    """
+    path, grip, opening = targets(episode), episode.action[:-1, -1], episode.state[:, STATE["gripper"]][:, 0]
+    near = np.array([LOOP, LOOP, LOOP_HEIGHT]) * min(task.action_scale)
+    kept, step = [], start
+    while step < end:
+        kept.append(step)
+        busy = (grip[step:end] != 0) | (np.abs(opening[step:end] - opening[step]) > STILL)
+        quiet = np.arange(step, step + int(np.argmax(busy)) if busy.any() else end)
+        back = quiet[(np.abs(path[quiet] - path[step]) < near).all(axis=1)]
+        step = int(back[-1]) + 1 if len(back) else step + 1
+    return np.array(kept, int)
+
+
+def taught(episode: Episode, task: Task) -> np.ndarray:
+    """Which steps a person taught without a detour: (T,) bool; of a demonstration none where it was no success."""
+    if episode.is_demonstration and not episode.success:
+        return np.zeros(len(episode), bool)
+    human = np.concatenate([[False], np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)), [False]])
+    out = np.zeros(len(episode), bool)
+    for start, end in np.flatnonzero(human[1:] != human[:-1]).reshape(-1, 2):
+        out[direct_steps(episode, int(start), int(end), task)] = True
+    return out

@@ -46,13 +46,13 @@ def test_clouds_join_and_keep_their_moments():
     assert len(both[both.born == 3]) == 2 and len(Cloud.join([])) == 0
 
 
-def drawn(xyz, moment=0, radius=0.0005, colors=None, born=0, gone=ALWAYS):
+def drawn(xyz, moment=0, radius=0.0005, colors=None, born=0, gone=ALWAYS, slope=0.0):
     xyz = np.array(xyz, np.float32).reshape(-1, 3)
     colors = np.full(xyz.shape, 200, np.uint8) if colors is None else np.array(colors, np.uint8)
     picture, depth = np.zeros((32, 32, 3), np.uint8), np.full((32, 32), 9.0, np.float32)
     count = len(xyz)
     splat(xyz, colors, np.full(count, born, np.int16), np.full(count, gone, np.int16), moment, EYE, ORIGIN, LENS,
-          radius, depth, picture)
+          radius, slope, np.full_like(depth, np.inf) if slope else depth, depth, picture)
     return picture, depth
 
 
@@ -69,6 +69,17 @@ def test_a_point_is_drawn_where_a_pinhole_has_it_and_as_large():
     assert set(columns) == {18} and set(rows) <= {10, 11}
     wide, _ = drawn([[0.0, 0.0, 0.5]], radius=0.03)  # 3 px
     assert 36 <= np.count_nonzero(wide[..., 0]) <= 49
+
+
+def test_a_wide_point_with_a_slope_leaves_to_others_what_lies_beside_it():
+    """A peg of 2 cm over a board, whose points have gaps: in these the board is drawn, not the peg."""
+    board, peg = np.array([[0.01, 0, 0.5], [0.03, 0, 0.5]]), np.array([[0.0, 0, 0.48]])
+    colors = np.array([[9, 9, 9], [9, 9, 9], [200, 0, 0]])
+    place = 16, 17  # 1.5 px beside the peg, half a pixel beside a point of the board
+    assert drawn([*board, *peg], radius=0.02, colors=colors)[0][place].tolist() == [200, 0, 0]
+    picture, depth = drawn([*board, *peg], radius=0.02, colors=colors, slope=20.0)
+    assert picture[place].tolist() == [9, 9, 9] and depth[place] == pytest.approx(0.5)
+    assert picture[15, 15].tolist() == [200, 0, 0] and depth[15, 15] == pytest.approx(0.48), "what it covers itself"
 
 
 @pytest.mark.parametrize(("moment", "seen"), [(1, False), (2, True), (4, True), (5, False)])

@@ -9,20 +9,28 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ws_rollouts.episode import STATE, VIEWS, Episode
+from ws_world_model.scene.grasped import (
+    LOOKS,
+    completed,
+    in_the_air,
+    left_behind,
+    seen_before,
+    turned_in_hand,
+    vanished,
+)
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
 from ws_world_model.scene.points import Cloud, absent, connected, merged, middle, share
-from ws_world_model.scene.registration import turn_about_origin, turned
+from ws_world_model.scene.registration import turned
 from ws_world_model.scene.robot import Arm, Hand
 from ws_world_model.scene.shots import Shot
 from ws_world_model.scene.table import HIGHEST, Region, height
-from ws_world_model.scene.visibility import seen_through, still_there
+from ws_world_model.scene.visibility import seen_through
 
 VOXEL = 0.001  # m, of points
 SAME = 0.004  # m, within which one view's points stand for the other's: each camera sees its own light
 GROWS = 0.008  # m from what is known of a thing in which something new, and what hangs on it, is taken for a part
 LIFTED = 0.015  # m, by which a tool that has lifted its thing is higher
 ROBOT_EDGE = 9  # px around the robot's own pixels that are not looked at
-RIM = 0.0025  # m around what was carried away that went with it
 COARSE = 0.006  # m, of the voxels that connect a thing
 LEAST = 30  # such voxels that make a thing
 GAP = 0.012  # m, between things that count as one
@@ -32,9 +40,7 @@ PATCH = 0.018  # m, radius of what a fingertip presses down
 SINKS = 0.006  # m, below the fingertip's lowest place, that still goes down with it
 HAND = np.array([[0.0, 0.17], [-0.06, 0.06], [-0.06, 0.06]])  # m in gripper_link, where something may be held
 HELD = 1000  # measured points that make something held
-HELD_SHOTS = 6  # in which it is looked how a grasped thing lies in the hand
 STEADY = 0.6  # share of the shots in which a voxel of the hand is filled where something is held
-CARRIED = 0.12  # m around the fingertips that a carried thing reaches
 BEYOND = 0.02  # m around a moving thing in which nothing new is taken for the scene
 
 
@@ -245,52 +251,42 @@ class DonorBuilder:
             cloud.gone[left[seen_through(cloud.xyz[left], shots[moment : moment + 1], self._margin)]] = moment
 
     def _grasped(self, donor: Donor, shots: list[Shot], part: Part, number: int) -> None:
-        """The thing in the hand is what vanished from its place after the fingers had closed."""
+        """The thing in the hand is what vanished from its place once the fingers had come."""
         group, start = donor.groups[number], part.events[GRASP]
         release = next((p.events[RELEASE] for p in donor.parts if RELEASE in p.events), len(donor.episode) + 1)
         tool = donor.episode.state[min(start, len(donor.episode)), STATE["position"]].astype(float)
-        tip = tool - (0, 0, self._reach)
+        held = [shot for shot, step in zip(shots, donor.steps, strict=True) if start < step < release]
+        later = [shot for shot in held if shot.tool[2] > tool[2] + LIFTED]
         everything = np.concatenate([c.xyz for c in group.values()])
-        lost = np.concatenate([_lost_after(c, donor.steps, start) for c in group.values()])
-        lost &= np.linalg.norm(everything - tip, axis=1) < CARRIED
-        if lost.sum() < 100:
+        lost = np.concatenate([_lost_after(c, donor.steps, part.start) for c in group.values()])
+        chosen = vanished(everything, lost, tool - (0, 0, self._reach), later)
+        if chosen is None:
             return
-        tree = cKDTree(everything[::3])
-        around = _share_lost(tree, lost[::3], everything)
-        lost = (around > 0.5) & (np.linalg.norm(everything - tip, axis=1) < CARRIED)
-        # of several pieces the one in the hand
-        pieces = connected(everything[lost], 0.004)
-        gaps = np.linalg.norm(everything[lost] - tip, axis=1)
-        near = pieces == pieces[int(np.argmin(gaps))] if len(pieces) else np.zeros(0, bool)
-        thing = cKDTree(everything[lost][near])
-        chosen = np.isfinite(thing.query(everything, distance_upper_bound=RIM)[0])
-        chosen[chosen] = ~still_there(everything[chosen], [
-            shot for shot, step in zip(shots, donor.steps, strict=True)
-            if start < step < release and shot.tool[2] > tool[2] + LIFTED])
         at, clouds = 0, {}
         for view, cloud in group.items():
             mine = chosen[at : at + len(cloud)]
             at += len(cloud)
             clouds[view] = Cloud.of(cloud.xyz[mine], cloud.rgb[mine])
             group[view] = cloud[~mine]
-        turn = self._turned(clouds, tool, [shot for shot, step in zip(shots, donor.steps, strict=True)
-                                           if start < step < release])
-        donor.bodies.append(Body(GRASP, clouds, start, release, tool, 0.0, number, turn))
-
-    def _turned(self, clouds: dict[str, Cloud], tool: np.ndarray, shots: list[Shot]) -> float | None:
-        """By how much a thing turned about the tool as fingers closed on it: rad."""
-        lay = Cloud.join(clouds.values())
-        lay.xyz = (lay.xyz - tool).astype(np.float32)
-        reach = np.linalg.norm(lay.xyz, axis=1).max(initial=0.0) + BEYOND
-        seen = []
-        for shot in shots[:HELD_SHOTS]:
-            for view in VIEWS:
-                points, colors = self.cut(shot, view)
-                local = points - shot.tool
-                near = (np.linalg.norm(local, axis=1) < reach) & (local[:, 2] > lay.xyz[:, 2].min() - COARSE)
-                seen.append(Cloud.of(local[near], colors[near]))
-        found = turn_about_origin(Cloud.join(seen), lay)
-        return found.yaw if found.fits else None
+        cuts = [(shot.tool, *self.cut(shot, view)) for shot in held[:LOOKS] for view in VIEWS]
+        turn = turned_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in cuts])
+        body = Body(GRASP, {}, start, release, tool, 0.0, number, turn)
+        first, moment = np.searchsorted(donor.steps, (part.start, start)).tolist()
+        air = in_the_air(clouds, tool, turn or 0.0, later)
+        known = np.concatenate([cloud.xyz for each in (clouds, air) for cloud in each.values()])
+        for view in VIEWS:
+            cuts = [self.cut(shot, view) for shot in shots[first:moment] or shots[:1]]
+            more = Cloud.of(*merged(*(np.concatenate(each) for each in zip(*cuts, strict=True)), VOXEL))
+            clouds[view] = Cloud.join([clouds[view], seen_before(known, more, later)])
+        rest = completed(clouds, air, shots[:moment:3], lambda points, _: points)
+        air = completed(air, clouds, later[::3], lambda points, shot: self._carried(body, points, shot.tool))
+        for view in VIEWS:  # fingers move a thing by millimeters as they close
+            rest[view].gone[:], air[view].born[:] = moment, moment
+            body.clouds[view] = Cloud.join([rest[view], air[view]])
+        taken = np.concatenate([cloud.xyz for cloud in body.clouds.values()])
+        for view, cloud in group.items():
+            group[view] = cloud[~left_behind(cloud, taken, later)]
+        donor.bodies.append(body)
 
     def _pressed(self, donor: Donor, part: Part, number: int) -> None:
         """What lies under the place where the fingertips ended goes down with them."""
@@ -341,6 +337,13 @@ class DonorBuilder:
                     more.born[seen_through(more.xyz, shots[:moment], self._margin)] = moment
                     group[view] = Cloud.join([cloud, more])
 
+    @staticmethod
+    def _carried(body: Body, points: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """Points (N, 3) m of a body's clouds with the tool at (3,) m."""
+        local = points - body.tool
+        local[:, :2] = turned(local[:, :2], body.turn or 0.0)
+        return local + tool
+
     def _back(self, donor: Donor, body: Body, step: int, tool: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) m seen at a step, with the tool at (3,) m, as they would be where a body's clouds are."""
         if body.kind == PRESS:
@@ -368,13 +371,6 @@ def _lost_after(cloud: Cloud, steps: np.ndarray, start: int) -> np.ndarray:
     lost = np.zeros(len(cloud), bool)
     lost[gone] = steps[cloud.gone[gone]] >= start
     return lost
-
-
-def _share_lost(tree: cKDTree, lost: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Of each point's neighbors in the tree the share that is lost."""
-    _, index = tree.query(points, k=8, distance_upper_bound=0.01)
-    known = index < len(lost)
-    return (np.append(lost, False)[index] & known).sum(1) / np.maximum(known.sum(1), 1)
 
 
 def _in_frame(points: np.ndarray, shot: Shot) -> np.ndarray:

@@ -15,6 +15,7 @@ from ws_world_model.scene.points import Cloud, merged
 from ws_world_model.scene.robot import BESIDE, OVERSAMPLING, Arm
 
 RADIUS, WIDE = 0.0005, 0.0035  # m, half-widths of points: as they are, and to fill holes between them
+SLOPE = 20.0  # m per m, by which a wide point counts as farther beside its middle
 ARM_RADIUS = 0.0008  # m
 BEHIND = 0.008  # m, by which a pixel must be farther than those around it to be a hole
 ARMS = 2  # nearest shots whose pixels of the arm are drawn
@@ -158,11 +159,12 @@ class Drawer:
                 rotation: np.ndarray, position: np.ndarray) -> None:
         """Points, then what they leave open: gaps inside their outline by wider points, gaps that show what is behind
         by the median around."""
-        behind, wide, wide_depth = depth.copy(), picture.copy(), depth.copy()
+        behind, wide, wide_depth, key = depth.copy(), picture.copy(), depth.copy(), np.full_like(depth, np.inf)
         for cloud, motion, raised in things:  # the camera moves the other way, not the points
             turn, place = motion.rotation.T @ rotation, motion.back(position - (0.0, 0.0, raised))
-            for out, z, radius in ((picture, depth, RADIUS), (wide, wide_depth, WIDE)):
-                splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, moment, turn, place, lens, radius, z, out)
+            shown = cloud.xyz, cloud.rgb, cloud.born, cloud.gone, moment, turn, place, lens
+            splat(*shown, RADIUS, 0.0, depth, depth, picture)
+            splat(*shown, WIDE, SLOPE, key, wide_depth, wide)
         hit = (depth < behind).astype(np.uint8)
         edged = cv2.copyMakeBorder(hit, 8, 8, 8, 8, cv2.BORDER_REPLICATE)
         closed = cv2.morphologyEx(edged, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))[8:-8, 8:-8]
@@ -190,8 +192,8 @@ class Drawer:
     def _splat_arm(self, arm: Arm, picture: np.ndarray, depth: np.ndarray, rotation: np.ndarray, position: np.ndarray,
                    pose: Pose) -> None:
         cloud = Cloud.of(arm.placed(pose.rotations, pose.positions), arm.rgb)
-        splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS, depth,
-              picture)
+        splat(cloud.xyz, cloud.rgb, cloud.born, cloud.gone, 0, rotation, position, self.lens("side"), ARM_RADIUS, 0.0,
+              depth, depth, picture)
 
     def _beyond(self, arm: Arm, rotation: np.ndarray, position: np.ndarray, pose: Pose) -> np.ndarray:
         """(P, P) bool: pixels for which a shot of the arm, which moved with the tool, had no room."""

@@ -9,8 +9,11 @@ NEAR = 0.02  # m, nothing nearer is drawn
 
 
 @njit(cache=True)
-def splat(points, colors, born, gone, moment, rotation, position, lens, radius, depth, picture):  # pragma: no cover
-    """Draw points into `picture` (S, S, 3) uint8 where they are nearer than `depth` (S, S) float32 m, in place.
+def splat(points, colors, born, gone, moment, rotation, position, lens, radius, slope, key, depth,
+          picture):  # pragma: no cover
+    """Draw points into `picture` (S, S, 3) uint8 and `depth` (S, S) float32 m, in place, where they are nearer than
+    `key` (S, S) float32 m, which may be `depth`. With a slope they count as so many m farther for each m from their
+    middle: what is wide then hides nothing that lies beside it.
 
     points (N, 3) float32 m; colors (N, 3) uint8; drawn where born <= moment < gone, (N,) int16 each. rotation (3, 3)
     and position (3,) are the camera's pose in the points' frame, lens (4,) fx, fy, cx, cy px. A point is a square of
@@ -27,12 +30,14 @@ def splat(points, colors, born, gone, moment, rotation, position, lens, radius, 
             continue
         u = fx * (rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z) / deep + cx
         v = fy * (rotation[0, 1] * x + rotation[1, 1] * y + rotation[2, 1] * z) / deep + cy
-        reach = max(radius * fx / deep, 0.5)
+        reach, wider = max(radius * fx / deep, 0.5), slope * deep / fx
         if u + reach < 0 or v + reach < 0 or u - reach > width - 1 or v - reach > height - 1:
             continue
         for row in range(max(0, int(np.ceil(v - reach))), min(height - 1, int(np.floor(v + reach))) + 1):
             for column in range(max(0, int(np.ceil(u - reach))), min(width - 1, int(np.floor(u + reach))) + 1):
-                if deep < depth[row, column]:
+                far = deep + wider * max(abs(row - v), abs(column - u))
+                if far < key[row, column]:
+                    key[row, column] = far
                     depth[row, column] = deep
                     picture[row, column, 0] = colors[i, 0]
                     picture[row, column, 1] = colors[i, 1]

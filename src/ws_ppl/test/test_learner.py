@@ -82,7 +82,7 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
 
     def spread(exploration=1.0):
         drawn = [learner.agent.policy.act(maps, state, exploration)[:, :3] for _ in range(50)]
-        return torch.stack(drawn).std(0).mean()
+        return torch.stack(drawn).std(0).mean().item()
 
     assert spread() > 0.4
     for _ in range(300):

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ws_bringup.lockstep import Env, ask, play
-from ws_bringup.relocation import TwinStage, relocated
+from ws_bringup.relocation import TwinStage, misplaced, relocated
 from ws_policy.operator import ScriptedOperator
 from ws_ppl.synthetic import check_synthetic, is_relocated
 from ws_rollouts.bag import read_episode, write_episode
@@ -164,6 +164,33 @@ def test_what_is_pressed_goes_down_with_the_fingertips(shown):
         lever = poses["lever"][0]
         assert body.kind == PRESS and body.top == pytest.approx(lever[2], abs=0.006)
         assert np.linalg.norm(points_of(body)[:, :2] - lever[:2], axis=1).max() < 0.04
+
+
+# where the cameras are
+
+
+def off(mount, true, task):
+    """By how much the side camera shows what stands in the middle of the workspace at another place, m."""
+    middle = np.array([*(np.array(task.workspace_low) + task.workspace_high)[:2] / 2, task.table])
+    return np.linalg.norm((mount @ np.linalg.inv(true) @ [*middle, 1.0])[:3] - middle)
+
+
+@pytest.mark.parametrize(("degrees", "seed"), [(2.0, 0), (2.0, 1), (-3.0, 2)])
+def test_a_mount_that_is_off_by_degrees_is_brought_back(shown, degrees, seed):
+    given = shown("assembly")
+    true, (wrong,) = given.episodes[0].rgbd["side"].mount, misplaced(given.episodes, degrees, seed)
+    memory = SceneMemory(given.task)
+    memory.add(wrong)
+    before, after = off(wrong.rgbd["side"].mount, true, given.task), off(memory.mounts["side"], true, given.task)
+    assert len(memory.corrections) == 1 and before > 0.015 and after < 0.5 * before, (before, after)
+    assert "mounts corrected, side camera by" in str(memory.corrections[0])
+
+
+@pytest.mark.parametrize("name", list(COUNTS))
+def test_mounts_that_are_right_are_left_as_they_are(shown, name):
+    memory = shown(name).memory
+    assert not memory.corrections
+    assert all(np.array_equal(memory.mounts[view], shown(name).episodes[-1].rgbd[view].mount) for view in VIEWS)
 
 
 # how it lies

@@ -12,6 +12,7 @@ from ws_world_model.gate import CLOSED, OPEN
 from ws_world_model.proposals.relocate import Places, RelocateOptions, Relocation, relocations
 from ws_world_model.proposals.stage import Stage
 from ws_world_model.scene.arm import FreeArm, fit_lag
+from ws_world_model.scene.calibration import agreed
 from ws_world_model.scene.donor import SceneError
 from ws_world_model.scene.memory import SceneMemory
 
@@ -60,6 +61,12 @@ class Relocator:
     def had(self, count: int) -> None:
         """So many relocations are there from before."""
         self.made += count
+
+    @property
+    def correction(self) -> str:
+        """How the cameras' mounts were corrected, in words; empty where they were not."""
+        found = self.memory.corrections if self.memory else []
+        return str(agreed(found)) if found else ""
 
     @property
     def donors(self) -> int:

@@ -9,7 +9,9 @@ import numpy as np
 
 from ws_driver_a1x.links import Links
 from ws_rollouts.episode import VIEWS, Episode
+from ws_rollouts.rgbd import RgbdStream
 from ws_rollouts.task import Task
+from ws_world_model.scene.calibration import Correction, agreed, calibrate
 from ws_world_model.scene.donor import Donor, DonorBuilder, SceneError
 from ws_world_model.scene.parts import skill_parts
 from ws_world_model.scene.robot import arm_pixels, hand_pixels
@@ -17,6 +19,7 @@ from ws_world_model.scene.shots import Shot, Unprojector
 from ws_world_model.scene.table import ABOVE, Region, TableMap, fit_plane, height
 
 LEAST_SHOTS = 4
+CALIBRATED = 5  # donors from which the mounts are corrected
 OUTSIDE = 1.0  # s before or after an episode from which an exposure is none of it
 MOST_RESIDUAL = 0.008  # m, rms of the table plane from which a camera is not where its mount says
 MOST_TILT, MOST_LIFT = 0.05, 0.02  # slope of that plane, and m beside the task's table at the workspace, likewise
@@ -48,6 +51,7 @@ class SceneMemory:
         self.donors: list[Donor] = []
         self.lenses: dict[str, np.ndarray] = {}  # fx, fy, cx, cy px of the newest episode's cameras
         self.mounts: dict[str, np.ndarray] = {}  # (4, 4), as in RgbdStream
+        self.corrections: list[Correction] = []  # of the mounts, by those of the first donors that told one
         self.refused: Counter[str] = Counter()
         self.plane, self.residual = np.array([task.table, 0.0, 0.0]), 0.0
         self.maps = {view: TableMap(self.region) for view in VIEWS}
@@ -81,11 +85,15 @@ class SceneMemory:
         return mean[..., :3], mean[..., 3], count
 
     def _add(self, episode: Episode) -> Donor:
-        shots = self._shots(episode)
+        shots = self._shots(episode, episode.rgbd)
         try:
             parts = skill_parts(episode, self.task)
         except ValueError as error:
             raise SceneError("no skill part", str(error)) from error
+        if len(self.donors) < CALIBRATED:
+            self._calibrate(episode, shots, min(min(part.events.values()) for part in parts))
+        if self.corrections:
+            shots = self._shots(episode, self.corrected(episode.rgbd))
         plane, residual = self._table(shots)
         if residual > MOST_RESIDUAL:
             raise SceneError("the table is not flat where the cameras see it: a mount is off",
@@ -106,17 +114,29 @@ class SceneMemory:
         donor.hands = [hand_pixels(shot, self.task) for shot in shots]
         self._remember(shots, builder)
         self.lenses = {view: episode.rgbd[view].lens for view in VIEWS}
-        self.mounts = {view: episode.rgbd[view].mount for view in VIEWS}
+        self.mounts = {view: stream.mount for view, stream in self.corrected(episode.rgbd).items()}
         return donor
 
-    def _shots(self, episode: Episode) -> list[Shot]:
+    def corrected(self, streams: dict[str, RgbdStream]) -> dict[str, RgbdStream]:
+        """What depth cameras saw, with their mounts as they are known now."""
+        return agreed(self.corrections).apply(streams) if self.corrections else streams
+
+    def _calibrate(self, episode: Episode, shots: list[Shot], touched: int) -> None:
+        """Learn of the mounts from shots as they were recorded, of things that stand still until step `touched`."""
+        before = [shot for shot in shots if shot.stamp < episode.stamp[touched - 1]]
+        mounts = {view: stream.mount for view, stream in episode.rgbd.items()}
+        found = calibrate(before, mounts, self.task.table, self.region)
+        if found is not None:
+            self.corrections.append(found)
+
+    def _shots(self, episode: Episode, streams: dict[str, RgbdStream]) -> list[Shot]:
         for view in VIEWS:
             if view not in episode.rgbd:
                 raise SceneError("no depth", f"{episode.episode_id}: {view} camera")
             if not episode.rgbd[view].depth.any():
                 raise SceneError("depth is all zero", f"{episode.episode_id}: {view} camera")
         first, last = episode.stamp[0] - OUTSIDE * 1e9, episode.stamp[-1] + OUTSIDE * 1e9
-        shots = [shot for shot in self.unprojector.shots(episode.rgbd) if first <= shot.stamp <= last]
+        shots = [shot for shot in self.unprojector.shots(streams) if first <= shot.stamp <= last]
         if len(shots) < LEAST_SHOTS:
             raise SceneError("too few exposures with depth", f"{episode.episode_id}: {len(shots)}")
         return shots

@@ -80,7 +80,7 @@ class Placer:
         memory = self._memory
         if any(view not in rgbd or not len(rgbd[view]) or not rgbd[view].depth[0].any() for view in VIEWS):
             return NO_DEPTH
-        shot = memory.unprojector.shot(rgbd, dict.fromkeys(VIEWS, 0))
+        shot = memory.unprojector.shot(memory.corrected(rgbd), dict.fromkeys(VIEWS, 0))
         own, held = memory.builder().things([shot])
         if not own:
             return NO_THING

@@ -49,7 +49,7 @@ def test_as_many_are_due_as_demonstrations_have_come(shown):
     relocator = Relocator(TASK, 8, 4)
     counts = []
     for episode in shown:
-        assert relocator.offer(episode) == ""
+        assert relocator.offer(episode) == []
         make_all(relocator)
         counts.append(relocator.made)
     assert counts == [2, 4, 6, 8]
@@ -59,7 +59,7 @@ def test_as_many_are_due_as_demonstrations_have_come(shown):
 
 def test_a_demonstration_without_depth_counts_as_one_that_has_come(shown):
     relocator = Relocator(TASK, 4, 4)
-    assert "no depth" in relocator.offer(blind()) and not relocator.due
+    assert "no depth" in relocator.offer(blind())[0] and not relocator.due
     relocator.offer(shown[0])
     assert len(make_all(relocator)) == 2, "the share of both"
 
@@ -80,14 +80,14 @@ def test_what_is_no_successful_demonstration_is_passed_over(shown, change):
     relocator, episode = Relocator(TASK, 4, 4), shown[0]
     if "source" in change:
         change = {"source": 0 * episode.source + POLICY}
-    assert relocator.offer(replace(episode, **change)) == "" and relocator.gate == ("closed", "")
+    assert relocator.offer(replace(episode, **change)) == [] and relocator.gate == ("closed", "")
     assert not relocator.due and relocator.donors == 0
 
 
 def test_no_more_donors_than_wanted_are_kept(shown):
     relocator = Relocator(TASK, 8, 4, RelocateOptions(donors=1))
     for episode in shown:
-        assert relocator.offer(episode) == ""
+        assert relocator.offer(episode) == []
     made = make_all(relocator)
     assert relocator.donors == 1 and {e.notes["parent"] for e in made if e} == {shown[0].episode_id}
     assert relocator.made == 8
@@ -95,7 +95,7 @@ def test_no_more_donors_than_wanted_are_kept(shown):
 
 def test_none_wanted_is_off(shown):
     relocator = Relocator(TASK, 0, 4)
-    assert relocator.offer(shown[0]) == "" and relocator.gate == ("closed", OFF)
+    assert relocator.offer(shown[0]) == [] and relocator.gate == ("closed", OFF)
     assert not relocator.due and relocator.donors == 0
 
 

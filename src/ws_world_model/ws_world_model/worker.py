@@ -198,12 +198,8 @@ class Worker:
         if taken.error:
             self._say(f"rollout left out: {taken.error}")
         if taken.episode is not None:
-            known = self.relocator.correction
-            unfit = self.relocator.offer(taken.episode)
-            if self.relocator.correction != known:
-                self._say(self.relocator.correction)
-            if unfit:
-                self._say(f"demonstration cannot be moved: {unfit}")
+            for line in self.relocator.offer(taken.episode):
+                self._say(line)
             first = {view: stream.head(1) for view, stream in taken.episode.rgbd.items()}
             taken.episode.rgbd = first  # the rest is large, and nobody else looks at it
         for episode in taken.released:

@@ -188,7 +188,7 @@ def _cloud(donor: Donor, n: int) -> Cloud:
     """All points of the n-th moving thing as it stood at first."""
     group = _nth(donor, n)
     clouds = [cloud[cloud.born == 0] for cloud in donor.groups[group].values()]
-    clouds += [cloud[cloud.born == 0] for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
+    clouds += [cloud for body in donor.bodies if body.group == group for cloud in body.clouds.values()]
     return Cloud.join(clouds)
 
 

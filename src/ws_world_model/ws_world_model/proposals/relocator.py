@@ -43,30 +43,26 @@ class Relocator:
         self.dropped: Counter[str] = Counter()  # relocations by reason
         self.problems: Counter[str] = Counter()  # exposures that were left out of demonstrations
 
-    def offer(self, episode: Episode) -> str:
-        """Take a demonstration in; why it is of no use, or an empty text. One that failed is passed over."""
+    def offer(self, episode: Episode) -> list[str]:
+        """Take a demonstration in, but one that failed; what is to be said of it: that it is of no use, or corrections.
+        """
         if self.memory is None or not (episode.is_demonstration and episode.success):
-            return ""
+            return []
         self._offered += 1
         self.problems.update(episode.problems)
         if self.donors >= self._options.donors:
-            return ""
+            return []
+        known = len(self.memory.corrections)
         try:
             self.memory.add(episode)
         except SceneError as error:
-            return str(error)
+            return [f"demonstration cannot be moved: {error}"]
         self._fresh, self._tried, self._done = True, 0, 0  # the gate looks at it anew
-        return ""
+        return [str(agreed(self.memory.corrections))] if len(self.memory.corrections) > known else []
 
     def had(self, count: int) -> None:
         """So many relocations are there from before."""
         self.made += count
-
-    @property
-    def correction(self) -> str:
-        """How the cameras' mounts were corrected, in words; empty where they were not."""
-        found = self.memory.corrections if self.memory else []
-        return str(agreed(found)) if found else ""
 
     @property
     def donors(self) -> int:

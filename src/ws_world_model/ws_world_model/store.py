@@ -132,8 +132,11 @@ class Store:
         self._cleared = True
 
     def _evict_surplus(self) -> None:
-        while len(self.entries) > self.options.most_rollouts or self.bytes > self.options.most_mib * _MIB:
-            self._delete(next((entry for entry in self.entries if not entry.relocated), self.entries[0]))
+        """The oldest first, relocated ones last, never the newest, which is about to be announced."""
+        while len(self.entries) > 1 and (
+                len(self.entries) > self.options.most_rollouts or self.bytes > self.options.most_mib * _MIB):
+            older = self.entries[:-1]
+            self._delete(next((entry for entry in older if not entry.relocated), older[0]))
 
     def _read(self, summary: Summary) -> None:
         folder = Path(summary.uri)

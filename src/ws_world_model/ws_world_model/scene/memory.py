@@ -19,7 +19,7 @@ from ws_world_model.scene.shots import Shot, Unprojector
 from ws_world_model.scene.table import ABOVE, Region, TableMap, fit_plane, height
 
 LEAST_SHOTS = 4
-CALIBRATED = 5  # donors from which the mounts are corrected
+CALIBRATED = 3  # donors from which the mounts are corrected
 OUTSIDE = 1.0  # s before or after an episode from which an exposure is none of it
 MOST_RESIDUAL = 0.008  # m, rms of the table plane from which a camera is not where its mount says
 MOST_TILT, MOST_LIFT = 0.05, 0.02  # slope of that plane, and m beside the task's table at the workspace, likewise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import cv2
 import numpy as np
 
 from ws_driver_a1x.links import Links
@@ -33,6 +35,16 @@ class Exposure:
     def scene(self) -> np.ndarray:
         """(H, W) bool: measured, and not of the robot."""
         return (self.depth > 0) & (self.link < 0)
+
+    @cached_property
+    def scene_depth(self) -> np.ndarray:
+        """(H, W) float32 m, 0 where the robot hides what is behind."""
+        return np.where(self.link >= 0, 0, self.depth).astype(np.float32)
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """(H, W) float32 m: the least of it around each pixel."""
+        return cv2.erode(self.scene_depth, np.ones((3, 3)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from ws_world_model.scene.kernels import beyond
@@ -16,9 +15,8 @@ def seen_through(xyz: np.ndarray, shots: list[Shot], margin: float) -> np.ndarra
     through = np.zeros(len(xyz), bool)
     for shot in shots:
         for seen in shot.views.values():
-            shown = cv2.erode(_scene(seen.link, seen.depth), np.ones((3, 3)))  # all around must be farther
             left = np.flatnonzero(~through)
-            through[left] = beyond(xyz[left], seen.rotation, seen.position, seen.lens, shown) > margin
+            through[left] = beyond(xyz[left], seen.rotation, seen.position, seen.lens, seen.nearest) > margin
     return through
 
 
@@ -27,11 +25,6 @@ def still_there(xyz: np.ndarray, shots: list[Shot]) -> np.ndarray:
     there = np.zeros(len(xyz), bool)
     for shot in shots:
         for seen in shot.views.values():
-            gap = beyond(xyz, seen.rotation, seen.position, seen.lens, _scene(seen.link, seen.depth))
+            gap = beyond(xyz, seen.rotation, seen.position, seen.lens, seen.scene_depth)
             there |= np.abs(gap) < THERE
     return there
-
-
-def _scene(link: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W) m without the robot's pixels, which hide what is behind."""
-    return np.where(link >= 0, 0, depth).astype(np.float32)

@@ -38,7 +38,7 @@ class LearnerOptions:
     imagined_capacity: int = option(8000, "observations that are kept of imagined successes that are imitated", low=500,
                                     high=1_000_000)
     imagined_share: float = option(0.5, "largest share of imagined successes in what is imitated", low=0.0, high=0.9)
-    imagined_least: int = option(40, "imagined successes that the first update waits for, in modes that imitate them",
+    imagined_least: int = option(80, "imagined successes that the first update waits for, in modes that imitate them",
                                  low=0, high=10_000)
     imagined_wait: float = option(60.0, "longest wait for these after the last demonstration", unit="s", low=0.0,
                                   high=86_400.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,7 @@ from ws_world_model.scene.memory import SceneMemory
 
 LEAST_TRIES = 20  # relocations before a low share of them closes the gate
 LEAST_MADE = 0.1  # share that must succeed
+PATIENCE = 3  # power of the share of demonstrations that have come: of five, 2 of 160 are made of the first alone
 DISPUTED = "the reward model calls it a failure"
 OFF = "relocation is off in this mode"
 
@@ -25,8 +27,8 @@ OFF = "relocation is off in this mode"
 class Relocator:
     """`offer` it demonstrations with depth, then `make` relocated ones while they are `due`.
 
-    Of `wanted` relocations in all as many are due as the share of `demonstrations` that has come, so that the first
-    one is not moved more often than the others.
+    Few of `wanted` are made of the first `demonstrations`: one alone tells neither how far things may be moved nor how
+    the arm lags.
     """
 
     def __init__(self, task: Task, wanted: int, demonstrations: int, options: RelocateOptions | None = None,
@@ -89,7 +91,7 @@ class Relocator:
         if not self.donors or self.gate[0] != OPEN:
             return False
         share = min(1.0, self._offered / self._needed)
-        return self.made < round(self._wanted * share)
+        return self.made < math.ceil(self._wanted * share**PATIENCE)
 
     def make(self, disputes: Callable[[Episode], bool] | None = None) -> Episode | None:
         """The next one; None where it was dropped, which is counted: by geometry, or as the reward model `disputes` it.
@@ -111,10 +113,11 @@ class Relocator:
     def _prepare(self) -> None:
         self._fresh = False
         donors = self.memory.donors
+        lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
+        arm = FreeArm(self._task, lag, self._relay)
         if self._stage is None:
-            lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
-            arm = FreeArm(self._task, lag, self._relay)
             self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
+        self._stage.arm = arm
         places = Places(self._task, donors, self._options)
         self._stage.prepare()
         self._coming = relocations(places, (self._seed, len(donors), self.made))  # others for other donors, or later

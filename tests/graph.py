@@ -34,7 +34,7 @@ SMALL = {
         "learner.checkpoint_every": 4,
         "learner.imagined_least": 2,
     },
-    "world_model": {"worker.relocations": 8},
+    "world_model": {"worker.relocations": 32},  # three of two demonstrations, where five are awaited
     "operator": {"interventions": False},
     "monitor": {"row_period": 1.0},
 }

@@ -22,7 +22,7 @@ WITHIN = 120.0  # s for two demonstrations and what is made of them; the world m
 @pytest.fixture(scope="module")
 def graph(make_graph):
     return make_graph(values={"learner": {"learner.imagined_least": LEAST},
-                              "world_model": {"worker.relocations": 10}})  # two of five demonstrations give four
+                              "world_model": {"worker.relocations": 60}})  # two of five demonstrations give four
 
 
 @pytest.fixture(scope="module")

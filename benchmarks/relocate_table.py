@@ -14,7 +14,7 @@ import numpy as np
 from ws_bringup.experiment import read_rows
 
 KINDS = ("none", "drawn", "oracle")
-DRAWS = 10_000  # of the bootstrap
+DRAWS, LEAST = 10_000, 4  # of the bootstrap, and pairs below which an interval says nothing
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
@@ -43,7 +43,7 @@ def table(rows: list[dict]) -> list[str]:
             if common:
                 pairs = np.array([kinds[kind][seed] - kinds["none"][seed] for seed in common])
                 gain = f"{pairs.mean():+.2f}, {len(pairs)}"
-                if len(pairs) > 1:
+                if len(pairs) >= LEAST:
                     low, high = interval(pairs)
                     gain += f" ({low:+.2f} to {high:+.2f})"
             mean = np.mean([value for _, value in by_seed])

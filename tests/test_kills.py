@@ -132,7 +132,7 @@ def last_before(servo, moment, mode):
     return None if first is None else states[first - 1].sent if first else moment
 
 
-def test_operator_in_a_demonstration(probe, graph, kill):
+def test_operator_in_a_demonstration(probe, kill):
     name = probe.running_episode(60.0, steps=5)
     assert probe.steps.last.source == DEMONSTRATION
     kill("operator", lambda moment: probe.wait_for(lambda: probe.servo.last.mode == ServoState.MODE_HOLD, 5.0,
@@ -144,7 +144,7 @@ def test_operator_in_a_demonstration(probe, graph, kill):
     probe.running_episode(60.0)
 
 
-def test_driver(probe, graph, kill, targets, feedback, nothing_lost):
+def test_driver(probe, kill, targets, feedback, nothing_lost):
     name = probe.running_episode(steps=5)
     probe.wait_for(lambda: feedback.update() and targets.update(), 5.0, "the arm's topics")
 
@@ -162,7 +162,7 @@ def test_driver(probe, graph, kill, targets, feedback, nothing_lost):
     assert not end.terminated
 
 
-def test_twin(probe, graph, kill, targets, feedback, nothing_lost):
+def test_twin(probe, kill, targets, feedback, nothing_lost):
     probe.running_episode(steps=5)
     moment, _ = kill("twin")
     for target in targets.since(moment)[:200]:
@@ -212,7 +212,7 @@ def test_those_that_control_does_not_need(probe, kill, name):
     probe.running_episode(after=back)
 
 
-def test_policy(probe, graph, kill, targets, feedback, nothing_lost, record_property):
+def test_policy(probe, kill, targets, feedback, nothing_lost, record_property):
     name = probe.running_episode(steps=5)
     rested = []
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ws_policy.backbone import CELL, CHANNELS, MARGIN, extended, feature_maps
 from ws_ppl.gripper import switches
-from ws_rollouts.episode import DEMONSTRATION, HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
-from ws_rollouts.paths import taught
+from ws_rollouts.episode import HUMAN, POLICY, STATE_SIZE, VIEWS, Episode
+from ws_rollouts.paths import guided, taught
 from ws_rollouts.task import Task
 
 PAD = CELL + CELL // 2  # px; random shift of DrQ (Kostrikov et al. 2020), which has 4 of 84
@@ -100,10 +100,8 @@ class Replay:
         """Store an episode; evicts the oldest rollouts when full. Raises ValueError when it cannot fit."""
         slots = self._store(episode)
         rollout = not (episode.is_demonstration and episode.success)
-        failed = episode.is_demonstration and not episode.success
-        guided = np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & (not failed)
         self._imitable[slots[:-1]] = taught(episode, self._task)
-        for pool, chosen in (("demo", guided), ("online", np.full(len(guided), rollout))):
+        for pool, chosen in (("demo", guided(episode)), ("online", np.full(len(episode), rollout))):
             self._starts[pool] = np.append(self._starts[pool], slots[:-1][chosen])
         if rollout:
             self._rollouts.append(slots)

@@ -34,11 +34,15 @@ def direct_steps(episode: Episode, start: int, end: int, task: Task) -> np.ndarr
     return np.array(kept, int)
 
 
+def guided(episode: Episode) -> np.ndarray:
+    """Which steps a person taught: (T,) bool; of a demonstration none where it was no success."""
+    failed = episode.is_demonstration and not episode.success
+    return np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)) & (not failed)
+
+
 def taught(episode: Episode, task: Task) -> np.ndarray:
-    """Which steps a person taught without a detour: (T,) bool; of a demonstration none where it was no success."""
-    if episode.is_demonstration and not episode.success:
-        return np.zeros(len(episode), bool)
-    human = np.concatenate([[False], np.isin(episode.source[:-1], (DEMONSTRATION, HUMAN)), [False]])
+    """Which of the guided steps are no detour: (T,) bool."""
+    human = np.concatenate([[False], guided(episode), [False]])
     out = np.zeros(len(episode), bool)
     for start, end in np.flatnonzero(human[1:] != human[:-1]).reshape(-1, 2):
         out[direct_steps(episode, int(start), int(end), task)] = True

@@ -12,7 +12,7 @@ from ws_rollouts.task import Task
 from ws_world_model.gate import CLOSED, OPEN
 from ws_world_model.proposals.relocate import Places, RelocateOptions, Relocation, relocations
 from ws_world_model.proposals.stage import Stage
-from ws_world_model.scene.arm import FreeArm, fit_lag
+from ws_world_model.scene.arm import FITTED, FreeArm, fit_lag
 from ws_world_model.scene.calibration import agreed
 from ws_world_model.scene.donor import SceneError
 from ws_world_model.scene.memory import SceneMemory
@@ -38,6 +38,7 @@ class Relocator:
         self.memory = SceneMemory(task) if wanted else None
         self._offered = 0
         self._stage: Stage | None = None
+        self._fitted = 0  # donors that the arm's lag was fitted to
         self._coming: Iterator[Relocation | None] = iter(())
         self._fresh = False  # donors that the stage does not know yet
         self.made = 0
@@ -113,11 +114,13 @@ class Relocator:
     def _prepare(self) -> None:
         self._fresh = False
         donors = self.memory.donors
-        lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
-        arm = FreeArm(self._task, lag, self._relay)
-        if self._stage is None:
-            self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
-        self._stage.arm = arm
+        if self._fitted != min(len(donors), FITTED):  # more donors tell nothing new of the arm
+            self._fitted = min(len(donors), FITTED)
+            lag = fit_lag(self._task, [(donor.episode, donor.start) for donor in donors], self._relay)
+            arm = FreeArm(self._task, lag, self._relay)
+            if self._stage is None:
+                self._stage = Stage(self.memory, arm, self._options, self._seed, self._session)
+            self._stage.arm = arm
         places = Places(self._task, donors, self._options)
         self._stage.prepare()
         self._coming = relocations(places, (self._seed, len(donors), self.made))  # others for other donors, or later

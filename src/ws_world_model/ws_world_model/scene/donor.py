@@ -268,8 +268,8 @@ class DonorBuilder:
             at += len(cloud)
             clouds[view] = Cloud.of(cloud.xyz[mine], cloud.rgb[mine])
             group[view] = cloud[~mine]
-        cuts = [(shot.tool, *self.cut(shot, view)) for shot in held[:LOOKS] for view in VIEWS]
-        turn = turned_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in cuts])
+        carried = [(shot.tool, *self.cut(shot, view)) for shot in held[:LOOKS] for view in VIEWS]
+        turn = turned_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in carried])
         body = Body(GRASP, {}, start, release, tool, 0.0, number, turn)
         first, moment = np.searchsorted(donor.steps, (part.start, start)).tolist()
         air = in_the_air(clouds, tool, turn or 0.0, later)

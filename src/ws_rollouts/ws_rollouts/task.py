@@ -55,6 +55,7 @@ class Task:
                           high=0.1)
     scatter: tuple[float, ...] = option((0.0,) * 3, "uniform +- of the scene's place: x, y in m, yaw in rad",
                                         low=0.0, high=3.2)
+    half_turns: bool = option(False, "whether things may also lie turned by half a turn, which fingers grip as well")
     success_tolerance: float = option(0.005, "error at which the task counts as done", unit="m", low=1e-4, high=0.2)
     success_hold: float = option(0.0, "how long it must be so without a break; 0: a moment will do", unit="s", low=0.0,
                                  high=2.0)

@@ -74,6 +74,15 @@ def test_donors_farther_apart_than_the_scatter_allows_still_give_places(memory):
     assert np.isfinite(found).all() and np.ptp(found, axis=0).max() < 0.05
 
 
+def test_half_of_the_places_are_turned_by_half_a_turn_where_things_lie_so(memory):
+    both = load_task("pushing", {"scatter": list(TASK.scatter), "half_turns": True})
+    yaws = goals(Places(both, memory.donors[:1], OPTIONS))[:, 2]
+    turned = yaws > np.pi / 2
+    assert 0.35 < turned.mean() < 0.65
+    limit = 2 * TASK.scatter[2]
+    assert (np.abs(np.where(turned, yaws - np.pi, yaws)) <= limit + 1e-9).all()
+
+
 def test_the_same_seed_gives_the_same_relocations(memory):
     places = Places(TASK, memory.donors, OPTIONS)
 

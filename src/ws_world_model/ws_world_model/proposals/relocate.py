@@ -54,11 +54,13 @@ class Places:
     """Where each moving thing of the donors stood, and where else it might.
 
     A thing's range is every place that could lie in a range of the task's scatter which holds all places seen: with
-    one demonstration twice as wide as with many.
+    one demonstration twice as wide as with many. Where the task says that things lie turned by half a turn, too, half
+    of the goals are.
     """
 
     def __init__(self, task: Task, donors: list[Donor], options: RelocateOptions):
         self._half = np.asarray(task.scatter) * (1.0 + options.margin)
+        self._half_turns = task.half_turns
         self.donors = donors
         self.count = max(len(moving(donor)) for donor in donors)
         self.centers = [np.array([donor.centers[_nth(donor, n)] for donor in donors]) for n in range(self.count)]
@@ -68,12 +70,13 @@ class Places:
         """A donor and a motion for each of its groups. Raises ValueError where its things would not stand apart."""
         for _ in range(TRIES):
             goals = [self._goal(n, rng) for n in range(self.count)]
+            half = np.pi * rng.integers(2) if self._half_turns else 0.0
             weight = np.exp(-(((self.yaws[0] - goals[0][2]) / NEAR_YAW) ** 2)) + 1e-6
             index = int(rng.choice(len(self.donors), p=weight / weight.sum()))
             donor = self.donors[index]
             own = {}
             for n, group in enumerate(moving(donor)):
-                turn = goals[n][2] - self.yaws[n][index]
+                turn = goals[n][2] - self.yaws[n][index] + half
                 own[group] = Motion.about(donor.centers[group], goals[n][:2], float(turn))
             motions = [own.get(g) or own[_nearest(donor, g, list(own))] for g in range(len(donor.groups))]
             if _apart(donor, motions):

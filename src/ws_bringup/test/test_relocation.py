@@ -238,6 +238,9 @@ def test_an_episode_drawn_where_it_was_looks_as_it_was(shown, name):
     for donor, episode in zip(memory.donors, shown(name).episodes, strict=True):
         relocation = Relocation(donor, [STILL] * len(donor.groups), (0,))
         tracker, drawn, first, stream = Tracker(donor, relocation, memory.reach), [], [], episode.rgbd["side"]
+        for step, state in enumerate(episode.state):  # that it is known where the hand closed
+            tracker.step = step
+            tracker.bodies(state[STATE["position"]].astype(float))
         for stamp, joints, opening in zip(stream.stamp, stream.joints, stream.opening, strict=True):
             steps = np.flatnonzero(episode.exposed["side"] == stamp)
             if not len(steps):

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ws_bringup.lockstep import Env, episode_of
-from ws_rollouts.episode import SYNTHETIC, VIEWS, Episode
+from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
 from ws_twin_a1x.scenes import Pose
 from ws_twin_a1x.twin import Twin
 from ws_world_model.proposals.relocate import Hand, Places, RelocateOptions, Relocation, relocations
@@ -46,16 +46,20 @@ class TwinStage:
             self.counts["things in each other"] += 1
             return None
         env, donor = self._env, relocation.donor
+        relocation = replace(relocation, slip=np.zeros(3))  # the twin's own things slip
         seen = env.reset(arrange=lambda twin: self._arrange(twin, relocation))
         hand, tracker = Hand(relocation, env.task, self._options), Tracker(donor, relocation, self._memory.reach)
         scale, target, rows, extra, success, reward = np.asarray(env.task.action_scale), env.target, [], 0, False, 0.0
         while True:
+            tool = seen.state[STATE["position"]].astype(float)
+            tracker.follow(tool, hand.part, hand.step)
+            tracker.bodies(tool)
             if self._stage is not None:
                 self._compare(relocation, hand, tracker, seen.frames)
             executed = (env.target - target)[: len(scale)] / scale
             target = env.target
             idle = np.zeros(env.task.action_size, np.float32)
-            meant, done = (idle, idle) if success else hand.act(target)
+            meant, done = (idle, idle) if success else hand.act(target, tracker.held)
             rows.append((seen, meant, executed, reward, SYNTHETIC, env.twin.time))
             extra += hand.over
             if success or extra > 3 * EXTRA or len(rows) > env.task.episode_steps:

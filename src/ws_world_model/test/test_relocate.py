@@ -17,6 +17,7 @@ from ws_world_model.proposals.stage import Stage
 from ws_world_model.scene.arm import FreeArm
 from ws_world_model.scene.drawing import STILL, Motion
 from ws_world_model.scene.memory import SceneMemory
+from ws_world_model.scene.parts import GRASP, RELEASE
 from ws_world_model.scene.testing import pressed
 from ws_world_model.store import RELOCATED
 
@@ -127,6 +128,20 @@ def test_what_is_imitated_is_what_the_hand_means_not_how_it_wavers(memory):
     assert np.abs(meant - done)[:-1].max() > 0.02, "it wavers"
     np.testing.assert_array_equal(meant, still.act(target)[0])
     np.testing.assert_array_equal(*still.act(target))
+
+
+def test_what_lies_elsewhere_in_the_hand_is_brought_to_where_the_donors_was(memory):
+    donor = memory.donors[0]
+    part = replace(donor.parts[0], events={GRASP: donor.parts[0].start, RELEASE: donor.parts[0].end - 1})
+    relocation, held = Relocation(replace(donor, parts=[part]), [STILL], (0, 1)), np.array([0.003, -0.002, 0.0])
+    steady = replace(OPTIONS, noise=0.0)
+    hand, other, target = Hand(relocation, TASK, steady), Hand(relocation, TASK, steady), np.array([0.215, 0.0, 0.235])
+    while hand.step <= part.start:  # the way there, and to where it closes
+        meant, done = hand.act(target, held)
+        np.testing.assert_array_equal(meant, other.act(target)[0])
+        target = target + done[:-1] * TASK.action_scale
+    gap = (hand.act(target, held)[0] - other.act(target)[0])[:-1] * TASK.action_scale
+    np.testing.assert_allclose(gap, -held, atol=1e-6)
 
 
 def test_the_hand_stays_in_the_workspace(memory):

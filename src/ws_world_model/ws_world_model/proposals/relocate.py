@@ -6,7 +6,7 @@ After MimicGen (Mandlekar et al. 2023, arXiv 2310.17596) and DemoGen (Xue et al.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -17,7 +17,7 @@ from ws_rollouts.paths import direct_steps, targets
 from ws_rollouts.task import Task
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
-from ws_world_model.scene.parts import Part
+from ws_world_model.scene.parts import GRASP, RELEASE, Part
 from ws_world_model.scene.points import Cloud
 from ws_world_model.scene.registration import register
 
@@ -25,6 +25,7 @@ NEAR_YAW = 0.25  # rad: donors that stood about so are preferred, as light and u
 APART = 0.01  # m, least gap between things that are moved by themselves
 TRIES = 20  # draws of places until the things are apart
 WAVER = 0.8  # AR(1) coefficient of the hand's noise, as of the scripted operator
+TWIST = 0.06  # rad, standard deviation of how a thing turns in the hand
 PRESS_ON = 0.5  # of a full action, in the last direction, when the way is over and the arm still trails
 
 
@@ -39,15 +40,19 @@ class RelocateOptions:
     fastest: float = option(0.8, "greatest speed of a way, in full actions", low=0.05, high=1.0)
     noise: float = option(0.09, "standard deviation of the hand, in full actions", low=0.0, high=1.0)
     skill_noise: float = option(0.5, "share of it that is left in skill parts", low=0.0, high=1.0)
+    slip: float = option(0.002, "standard deviation of where a thing lies in the hand that closed on it", unit="m",
+                         low=0.0, high=0.02)
 
 
 @dataclass(frozen=True)
 class Relocation:
-    """A donor, the motion of each of its groups, and the seed of the hand."""
+    """A donor, the motion of each of its groups, the seed of the hand, and x, y in m and yaw in rad by which what it
+    carries slips."""
 
     donor: Donor
     motions: list[Motion]
     seed: tuple[int, ...]
+    slip: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
 
 class Places:
@@ -60,6 +65,7 @@ class Places:
 
     def __init__(self, task: Task, donors: list[Donor], options: RelocateOptions):
         self._half = np.asarray(task.scatter) * (1.0 + options.margin)
+        self._slip = np.array([options.slip, options.slip, TWIST if options.slip else 0.0])
         self._half_turns = task.half_turns
         self.donors = donors
         self.count = max(len(moving(donor)) for donor in donors)
@@ -82,6 +88,10 @@ class Places:
             if _apart(donor, motions):
                 return donor, motions
         raise ValueError("things would stand in each other")
+
+    def slip(self, rng: np.random.Generator) -> np.ndarray:
+        """x, y in m and yaw in rad."""
+        return self._slip * rng.standard_normal(3)
 
     def _goal(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """x, y, yaw."""
@@ -111,6 +121,9 @@ class Hand:
         self._steps = [direct_steps(donor.episode, part.start, part.end, task) for part in donor.parts]
         self._ways = [np.clip(relocation.motions[group](path[steps]), low, high)
                       for steps, group in zip(self._steps, donor.part_groups, strict=True)]
+        grasped = min((part.events[GRASP] for part in donor.parts if GRASP in part.events), default=np.inf)
+        self._carries = [(steps > grasped) & (RELEASE in part.events)
+                         for steps, part in zip(self._steps, donor.parts, strict=True)]
         self._grip = donor.episode.action[:, -1]
         self._openings = donor.episode.state[:, STATE["gripper"]][:, 0]
         self._donor, self.part, self._index = donor, 0, 0
@@ -131,10 +144,11 @@ class Hand:
             return int(self._steps[self.part][self._index - 1]) + 1
         return self._donor.parts[self.part - 1].end if self.part else 0
 
-    def act(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def act(self, target: np.ndarray, held: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """What the hand means to do on the locked target (3,) m, and what it does, as it wavers: (A,) float32 each.
 
-        The first is to be imitated: noise then leads off the way, but is not learned (DART, Laskey et al. 2017, arXiv
+        What lies elsewhere in the hand than in the donor's, by `held` (3,) m, is brought to where the donor's was. The
+        first is to be imitated: noise then leads off the way, but is not learned (DART, Laskey et al. 2017, arXiv
         1703.09327).
         """
         steady = self._options.skill_noise if self.inside else 1.0
@@ -145,7 +159,8 @@ class Hand:
             meant[:-1] = np.clip(PRESS_ON * self._push[: len(self._scale)], -1, 1)
             return meant, meant
         way, steps = self._ways[self.part], self._steps[self.part]
-        gap = (way[self._index] - target)[: len(self._scale)] / self._scale
+        goal = way[self._index] - held * self._carries[self.part][self._index]
+        gap = (goal - target)[: len(self._scale)] / self._scale
         meant[:-1] = np.clip(gap, -self._speed, self._speed)
         if np.abs(gap).max() <= 1.0:
             self.inside = True
@@ -164,8 +179,9 @@ def relocations(places: Places, seed: tuple[int, ...]) -> Iterator[Relocation | 
     number = 0
     while True:
         number += 1
+        rng = np.random.default_rng([*seed, number])
         try:
-            yield Relocation(*places.draw(np.random.default_rng([*seed, number])), (*seed, number, 1))
+            yield Relocation(*places.draw(rng), (*seed, number, 1), places.slip(rng))
         except ValueError:
             yield None
 

@@ -36,7 +36,7 @@ class Tracker(Following):
     """Follows the tool through the parts that a hand leads it through."""
 
     def __init__(self, donor: Donor, relocation: Relocation, reach: float):
-        super().__init__(donor, relocation.motions, reach)
+        super().__init__(donor, relocation.motions, reach, relocation.slip)
 
     def follow(self, tool: np.ndarray, part: int, limit: int) -> None:
         """The tool is at (3,) m and does part number `part`, whose steps up to `limit` were commanded."""
@@ -92,9 +92,9 @@ class Stage:
                                                                      for v in VIEWS})
             executed = (arm.target - target)[: len(scale)] / scale
             target = arm.target
-            success = hand.over and self._arrived(donor, relocation, tool)
+            success = hand.over and self._arrived(donor, relocation, tool + tracker.held)
             idle = np.zeros(task.action_size, np.float32)
-            meant, done = (idle, idle) if success else hand.act(target)
+            meant, done = (idle, idle) if success else hand.act(target, tracker.held)
             rows.append((frames, state, meant, executed))
             if success:
                 return Outcome(self._episode(relocation, rows))
@@ -117,7 +117,7 @@ class Stage:
         return frames
 
     def _arrived(self, donor: Donor, relocation: Relocation, tool: np.ndarray) -> bool:
-        """Whether the tool is where the donor's was at the end, as exactly as the task asks for."""
+        """Whether the tool, or what it held, is where the donor's was at the end, as exactly as the task asks for."""
         part, motion = donor.parts[-1], relocation.motions[donor.part_groups[-1]]
         gap = motion.back(tool) - donor.episode.state[-1, STATE["position"]]
         way = final_direction(part, targets(donor.episode))

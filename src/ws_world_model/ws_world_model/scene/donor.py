@@ -58,7 +58,8 @@ class Body:
 
     kind: "press" (goes down with the fingertips, as far as they are below `top`, m) or "grasp" (goes with the tool).
     tool (3,) m: gripper_link when `clouds`, by view, are as they are. group: whose motion it shares; None: the hand's.
-    turn: rad, by which closing fingers turned it about the tool; None where that could not be seen.
+    turn: rad, by which closing fingers turned it about the tool; None where that could not be seen. across (3,): unit
+    vector along which they closed.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Body:
     top: float
     group: int | None
     turn: float | None = None
+    across: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
 
 @dataclass
@@ -270,7 +272,7 @@ class DonorBuilder:
             group[view] = cloud[~mine]
         carried = [(shot.tool, *self.cut(shot, view)) for shot in held[:LOOKS] for view in VIEWS]
         turn = turned_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in carried])
-        body = Body(GRASP, {}, start, release, tool, 0.0, number, turn)
+        body = Body(GRASP, {}, start, release, tool, 0.0, number, turn, shots[0].turn[:, 1])
         first, moment = np.searchsorted(donor.steps, (part.start, start)).tolist()
         air = in_the_air(clouds, tool, turn or 0.0, later)
         known = np.concatenate([cloud.xyz for each in (clouds, air) for cloud in each.values()])

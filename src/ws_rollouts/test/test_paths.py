@@ -40,6 +40,16 @@ def test_a_hand_that_hovers_makes_a_detour():
     assert direct_steps(along([3, 2, 2, 2, 2, 1, 0]), 0, 6, TASK).tolist() == [0, 4, 5]
 
 
+def test_a_hand_that_shoots_past_and_comes_back_lower_makes_a_detour():
+    episode = along([5, 5, 5, 4.5, 4, 3, 2, 1, 0])
+    aside = np.array([0, 1, 2, 1, 0, 0, 0, 0, 0]) * STEP
+    episode.state[:, STATE["position"].start] = aside
+    assert direct_steps(episode, 0, 8, TASK).tolist() == [0, 3, 4, 5, 6, 7]
+    slanting = along(range(8, -1, -1))
+    slanting.state[:, STATE["position"].start] = np.arange(9) * STEP
+    assert direct_steps(slanting, 0, 8, TASK).tolist() == list(range(8))
+
+
 def test_what_the_gripper_does_is_no_detour():
     assert direct_steps(along([3, 2, 2, 2, 2, 1, 0], grips=(2, 3)), 0, 6, TASK).tolist() == [0, 2, 3, 4, 5]
 

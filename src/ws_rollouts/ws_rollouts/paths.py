@@ -8,6 +8,8 @@ from ws_rollouts.episode import DEMONSTRATION, HUMAN, STATE, Episode
 from ws_rollouts.task import Task
 
 LOOP, LOOP_HEIGHT = 1.0, 0.35  # full actions, aside and in height, within which a way has come back
+DETOUR = 0.5  # full actions that a way was farther aside before it came back below: it shot past
+DETOUR_HEIGHT, STEEP = 3.0, 3.0  # full actions in height that it may lose then, and least for each aside
 STILL = 0.02  # of the opening, by which a gripper at rest changes
 
 
@@ -19,17 +21,22 @@ def targets(episode: Episode) -> np.ndarray:
 def direct_steps(episode: Episode, start: int, end: int, task: Task) -> np.ndarray:
     """Steps `start` .. `end - 1` without loops: (K,) int.
 
-    Where the target comes back to within a full action aside and a third of one in height, while nothing happens to the
-    gripper, what lies between is left out: whoever imitates a hand that hovers learns to hover.
+    While nothing happens to the gripper, what lies between two targets is left out where the second is within a full
+    action aside and a third of one in height, or steeply below the first after a way farther aside. Whoever imitates a
+    hand that hovers, or shoots past and returns, learns to stop where the way out and the way back meet.
     """
     path, grip, opening = targets(episode), episode.action[:-1, -1], episode.state[:, STATE["gripper"]][:, 0]
-    near = np.array([LOOP, LOOP, LOOP_HEIGHT]) * min(task.action_scale)
+    scale = min(task.action_scale)
     kept, step = [], start
     while step < end:
         kept.append(step)
         busy = (grip[step:end] != 0) | (np.abs(opening[step:end] - opening[step]) > STILL)
         quiet = np.arange(step, step + int(np.argmax(busy)) if busy.any() else end)
-        back = quiet[(np.abs(path[quiet] - path[step]) < near).all(axis=1)]
+        away = np.abs(path[quiet] - path[step]) / scale
+        aside = away[:, :2].max(axis=1)
+        returned = np.maximum.accumulate(aside) - aside >= DETOUR
+        below = returned & (away[:, 2] < DETOUR_HEIGHT) & (STEEP * aside < away[:, 2])
+        back = quiet[(aside < LOOP) & ((away[:, 2] < LOOP_HEIGHT) | below)]
         step = int(back[-1]) + 1 if len(back) else step + 1
     return np.array(kept, int)
 

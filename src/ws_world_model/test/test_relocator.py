@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ws_rollouts.bag import read_episode, write_episode
@@ -11,6 +12,7 @@ from ws_rollouts.task import load_task
 from ws_rollouts.testing import make_episode
 from ws_world_model.intake import Intake
 from ws_world_model.proposals import relocator as module
+from ws_world_model.proposals.precision import LEAST
 from ws_world_model.proposals.relocate import RelocateOptions
 from ws_world_model.proposals.relocator import OFF, Relocator
 from ws_world_model.report import numbers
@@ -165,6 +167,18 @@ def test_relocation_goes_before_training(tmp_path, shown):
     found = numbers(bench.worker)
     assert (found["relocation_gate"], found["relocated"], found["relocation_donors"]) == ("open", 4, 2)
     assert found["relocation_dropped"] == bench.relocator.dropped.total()
+
+
+def test_real_rollouts_tell_how_far_labels_can_be_trusted(tmp_path, shown):
+    bench = Bench(tmp_path, wanted=1)
+    rollouts = [replace(shown[1], episode_id=f"pushing-rollout-{number:04d}",
+                        source=np.full_like(shown[1].source, POLICY)) for number in range(LEAST)]
+    bench.record(shown[0], *rollouts[:-1])
+    bench.work()
+    assert numbers(bench.worker)["label_precision"] == 0.0
+    bench.record(rollouts[-1])
+    bench.work()
+    assert numbers(bench.worker)["label_precision"] == 1.0
 
 
 def test_only_the_relocator_keeps_all_that_the_cameras_saw(tmp_path, shown):

@@ -46,6 +46,7 @@ def numbers(worker: Worker) -> dict[str, Any]:
         "relocated": worker.store.relocated,
         "relocation_dropped": worker.relocator.dropped.total(),
         "relocation_donors": worker.relocator.donors,
+        "label_precision": worker.relocator.precision,
         "queue": worker.queue,
         "synthetic": len(worker.store),
         "synthetic_success": labels.get("success", 0),

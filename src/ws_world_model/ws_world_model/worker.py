@@ -200,6 +200,7 @@ class Worker:
         if taken.episode is not None:
             for line in self.relocator.offer(taken.episode):
                 self._say(line)
+            self.relocator.check(taken.episode)
             first = {view: stream.head(1) for view, stream in taken.episode.rgbd.items()}
             taken.episode.rgbd = first  # the rest is large, and nobody else looks at it
         for episode in taken.released:

@@ -26,6 +26,8 @@ APART = 0.01  # m, least gap between things that are moved by themselves
 TRIES = 20  # draws of places until the things are apart
 WAVER = 0.8  # AR(1) coefficient of the hand's noise, as of the scripted operator
 TWIST = 0.06  # rad, standard deviation of how a thing turns in the hand
+ARRIVED = 0.001  # m short of where the donor ended that still counts
+ASIDE, LEAST_ASIDE = 0.012, 0.003  # m beside it, where the task names no precision, and where it names less
 PRESS_ON = 0.5  # of a full action, in the last direction, when the way is over and the arm still trails
 
 
@@ -196,6 +198,17 @@ def final_direction(part: Part, path: np.ndarray) -> np.ndarray:
     way = path[part.end - 1] - path[max(part.start, part.end - 4)]
     length = np.linalg.norm(way)
     return way / length if length > 0.003 else np.zeros(3)
+
+
+def arrived(donor: Donor, motion: Motion, tool: np.ndarray, task: Task) -> bool:
+    """Whether the tool (3,) m, or what it held, is where the donor's was at its end, as exactly as the task asks for;
+    `motion`: of the thing that the last part is about."""
+    gap = motion.back(tool) - donor.episode.state[-1, STATE["position"]]
+    way = final_direction(donor.parts[-1], targets(donor.episode))
+    along = float(gap @ way)
+    aside = float(np.linalg.norm(gap - along * way))
+    allowed = 2 * task.handling.precision if task.handling.thing else ASIDE
+    return along > -ARRIVED and aside < max(allowed, LEAST_ASIDE)
 
 
 def _nth(donor: Donor, n: int) -> int:

@@ -10,6 +10,7 @@ from ws_driver_a1x.options import RelayOptions
 from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task
 from ws_world_model.gate import CLOSED, OPEN
+from ws_world_model.proposals.precision import LabelPrecision
 from ws_world_model.proposals.relocate import Places, RelocateOptions, Relocation, relocations
 from ws_world_model.proposals.stage import Stage
 from ws_world_model.scene.arm import FITTED, FreeArm, fit_lag
@@ -36,6 +37,7 @@ class Relocator:
         self._task, self._wanted, self._needed = task, wanted, demonstrations
         self._options, self._relay, self._seed, self._session = options or RelocateOptions(), relay, seed, session
         self.memory = SceneMemory(task) if wanted else None
+        self._precision = LabelPrecision(self.memory) if self.memory else None
         self._offered = 0
         self._stage: Stage | None = None
         self._fitted = 0  # donors that the arm's lag was fitted to
@@ -62,6 +64,16 @@ class Relocator:
             return [f"demonstration cannot be moved: {error}"]
         self._fresh, self._tried, self._done = True, 0, 0  # the gate looks at it anew
         return [str(agreed(self.memory.corrections))] if len(self.memory.corrections) > known else []
+
+    def check(self, episode: Episode) -> None:
+        """Learn from a real rollout how far labels by geometry can be trusted."""
+        if self._precision is not None and not episode.is_demonstration:
+            self._precision.look(episode)
+
+    @property
+    def precision(self) -> float:
+        """Share of what geometry calls a success that is one, of real rollouts; 0: not known."""
+        return self._precision.value if self._precision is not None else 0.0
 
     def had(self, count: int) -> None:
         """So many relocations are there from before."""

@@ -10,8 +10,7 @@ import numpy as np
 
 from ws_driver_a1x.reset import reset_joints
 from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
-from ws_rollouts.paths import targets
-from ws_world_model.proposals.relocate import Hand, RelocateOptions, Relocation, final_direction
+from ws_world_model.proposals.relocate import Hand, RelocateOptions, Relocation, arrived
 from ws_world_model.scene.arm import PERIOD, FreeArm
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Drawer, Pose
@@ -20,8 +19,6 @@ from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.store import RELOCATED
 
 EXTRA = 4  # steps after the way's end in which the arm may arrive
-ARRIVED = 0.001  # m short of where the donor ended that still counts
-ASIDE = 0.012  # m beside it, where the task names no precision
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Stage:
                                                                      for v in VIEWS})
             executed = (arm.target - target)[: len(scale)] / scale
             target = arm.target
-            success = hand.over and self._arrived(donor, relocation, tool + tracker.held)
+            success = hand.over and arrived(donor, relocation.motions[donor.part_groups[-1]], tool + tracker.held, task)
             idle = np.zeros(task.action_size, np.float32)
             meant, done = (idle, idle) if success else hand.act(target, tracker.held)
             rows.append((frames, state, meant, executed))
@@ -115,16 +112,6 @@ class Stage:
             tracker.follow(tool, hand.part, hand.step)
             frames |= self.drawer.draw(donor, relocation.motions, tracker.moment, tracker.bodies(tool), pose, (view,))
         return frames
-
-    def _arrived(self, donor: Donor, relocation: Relocation, tool: np.ndarray) -> bool:
-        """Whether the tool, or what it held, is where the donor's was at the end, as exactly as the task asks for."""
-        part, motion = donor.parts[-1], relocation.motions[donor.part_groups[-1]]
-        gap = motion.back(tool) - donor.episode.state[-1, STATE["position"]]
-        way = final_direction(part, targets(donor.episode))
-        along = float(gap @ way)
-        aside = float(np.linalg.norm(gap - along * way))
-        allowed = 2 * self.task.handling.precision if self.task.handling.thing else ASIDE
-        return along > -ARRIVED and aside < max(allowed, 0.003)
 
     def _episode(self, relocation: Relocation, rows: list[tuple]) -> Episode:
         frames, states, actions, executed = zip(*rows, strict=True)

@@ -51,6 +51,11 @@ class Matched:
     held: Held | None
     fits: list[tuple[Donor, Pairs]]
 
+    def motion(self, group: int) -> Motion:
+        """From where a group of the best donor stood to where it stands here. Raises KeyError for one that is not here.
+        """
+        return _inverse(self.fits[0][1][group][1])
+
     @property
     def residual(self) -> float:
         """Of the best donor, m."""

@@ -17,7 +17,7 @@ from ws_rollouts.bag import read_episode, write_episode
 from ws_rollouts.episode import DEMONSTRATION, STATE, VIEWS, Episode
 from ws_rollouts.task import Task, load_task
 from ws_world_model.proposals.relocate import APART, Hand, Places, RelocateOptions, Relocation, relocations
-from ws_world_model.proposals.stage import Stage, Tracker
+from ws_world_model.proposals.stage import LedTracker, Stage
 from ws_world_model.scene.arm import FREE, FreeArm, fit_lag
 from ws_world_model.scene.donor import SceneError
 from ws_world_model.scene.drawing import STILL, Drawer, Motion, Pose
@@ -237,7 +237,7 @@ def test_an_episode_drawn_where_it_was_looks_as_it_was(shown, name):
     drawer, links = Drawer(memory), memory.unprojector.links
     for donor, episode in zip(memory.donors, shown(name).episodes, strict=True):
         relocation = Relocation(donor, [STILL] * len(donor.groups), (0,))
-        tracker, drawn, first, stream = Tracker(donor, relocation, memory.reach), [], [], episode.rgbd["side"]
+        tracker, drawn, first, stream = LedTracker(donor, relocation, memory.reach), [], [], episode.rgbd["side"]
         for step, state in enumerate(episode.state):  # that it is known where the hand closed
             tracker.step = step
             tracker.bodies(state[STATE["position"]].astype(float))

@@ -18,15 +18,17 @@ from ws_node.cpu import tune_for_torch
 from ws_policy.exploration import EXPLORATION
 from ws_rollouts.episode import Episode
 from ws_rollouts.task import Task, load_task
+from ws_twin_a1x.options import TwinOptions
 
 
-def rollouts(runtime, task: Task, episodes: int, seed: int, exploration: float = EXPLORATION) -> Iterator[Episode]:
+def rollouts(runtime, task: Task, episodes: int, seed: int, exploration: float = EXPLORATION,
+             twin: TwinOptions | None = None) -> Iterator[Episode]:
     """Play `episodes` episodes on scenes drawn from `seed`, without interventions.
 
     `runtime` has `act(observation, exploration) -> (A,)`, of which the second is the share of its deviation that it
     draws from: as on the robot, 0 for its mean, 1 as HIL-SERL evaluates.
     """
-    env = Env(task, seed)
+    env = Env(task, seed, twin)
     try:
         for number in range(1, episodes + 1):
             yield play(env, lambda seen: runtime.act(seen, exploration=exploration), f"evaluation-{seed}-{number}")

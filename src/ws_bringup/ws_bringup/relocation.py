@@ -15,7 +15,7 @@ from ws_rollouts.episode import STATE, SYNTHETIC, VIEWS, Episode
 from ws_twin_a1x.scenes import Pose
 from ws_twin_a1x.twin import Twin
 from ws_world_model.proposals.relocate import Hand, Places, RelocateOptions, Relocation, relocations
-from ws_world_model.proposals.stage import EXTRA, Stage, Tracker
+from ws_world_model.proposals.stage import EXTRA, LedTracker, Stage
 from ws_world_model.scene.arm import FreeArm, fit_lag
 from ws_world_model.scene.drawing import Pose as RobotPose
 from ws_world_model.scene.memory import SceneMemory
@@ -48,7 +48,7 @@ class TwinStage:
         env, donor = self._env, relocation.donor
         relocation = replace(relocation, slip=np.zeros(3))  # the twin's own things slip
         seen = env.reset(arrange=lambda twin: self._arrange(twin, relocation))
-        hand, tracker = Hand(relocation, env.task, self._options), Tracker(donor, relocation, self._memory.reach)
+        hand, tracker = Hand(relocation, env.task, self._options), LedTracker(donor, relocation, self._memory.reach)
         scale, target, rows, extra, success, reward = np.asarray(env.task.action_scale), env.target, [], 0, False, 0.0
         while True:
             tool = seen.state[STATE["position"]].astype(float)
@@ -86,7 +86,7 @@ class TwinStage:
         bodies = [c for body in donor.bodies if body.group == number for c in body.clouds.values()]
         return [*donor.groups[number].values(), *bodies]
 
-    def _compare(self, relocation: Relocation, hand: Hand, tracker: Tracker, true: dict[str, np.ndarray]) -> None:
+    def _compare(self, relocation: Relocation, hand: Hand, tracker: LedTracker, true: dict[str, np.ndarray]) -> None:
         links, env = self._memory.unprojector.links, self._env
         joints, opening = env.exposed_pose
         pose = RobotPose(*links.poses(joints, opening), opening)

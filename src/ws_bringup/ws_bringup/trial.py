@@ -66,7 +66,8 @@ class CellOptions:
     depth_holes: bool = option(False, "nothing is measured at edges of depth and nearer than 0.12 m")
     mount_error: float = option(0.0, "by which both mounts in the bags are turned wrong, and 2.5 mm for each degree",
                                 unit="deg", low=0.0, high=10.0)
-    domain_randomisation: float = option(0.0, "of the twin", low=0.0, high=1.0)
+    domain_randomisation: float = option(0.0, "of the twin, where the policy is evaluated, too", low=0.0,
+                                         high=1.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
                                 high=1000)
 
@@ -136,9 +137,9 @@ class Trial:
         self._task = cell.load_task()
         options = cell.options
         relocates = options.relocate != "none"
-        twin = TwinOptions(depth_noise=options.depth_noise, depth_holes=options.depth_holes,
-                           domain_randomisation=options.domain_randomisation)
-        self._env = Env(self._task, cell.seed, twin, rgbd_every=options.rgbd_every if relocates else 0)
+        self._twin = TwinOptions(depth_noise=options.depth_noise, depth_holes=options.depth_holes,
+                                 domain_randomisation=options.domain_randomisation)
+        self._env = Env(self._task, cell.seed, self._twin, rgbd_every=options.rgbd_every if relocates else 0)
         self._demonstrations: list[Episode] = []
         self._worlds: dict[str, dict] = {}  # episode id -> the twin's arrangement at its start
         self._world: dict | None = None
@@ -255,7 +256,7 @@ class Trial:
         seed = EVALUATION_SEED + self.cell.seed
         kept = torch.get_rng_state()
         torch.manual_seed(seed)
-        played = list(rollouts(self._acting, self._task, options.evaluate_episodes, seed))
+        played = list(rollouts(self._acting, self._task, options.evaluate_episodes, seed, twin=self._twin))
         guided = guidance(learner.agent, self._acting.act, self._task, seed, min(8, options.evaluate_episodes))
         torch.set_rng_state(kept)
         queues = {pool: learner.synthetic.size(pool) for pool in learner.synthetic.pools}

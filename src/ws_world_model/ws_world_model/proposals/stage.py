@@ -29,7 +29,7 @@ class Outcome:
     reason: str = ""
 
 
-class Tracker(Following):
+class LedTracker(Following):
     """Follows the tool through the parts that a hand leads it through."""
 
     def __init__(self, donor: Donor, relocation: Relocation, reach: float):
@@ -76,7 +76,7 @@ class Stage:
 
     def _play(self, relocation: Relocation) -> Outcome:
         donor, arm, task = relocation.donor, self.arm, self.task
-        hand, tracker = Hand(relocation, task, self.options), Tracker(donor, relocation, self.memory.reach)
+        hand, tracker = Hand(relocation, task, self.options), LedTracker(donor, relocation, self.memory.reach)
         ages = self._ages[self._rng.integers(len(self._ages))]
         first = int(self._rng.integers(len(ages["side"])))
         arm.reset(reset_joints(arm.kinematics, task, self._rng), hand.opening)
@@ -102,7 +102,7 @@ class Stage:
                 return Outcome(None, "takes too long")
             state = arm.step(done, hand.opening)
 
-    def _frames(self, donor: Donor, relocation: Relocation, tracker: Tracker, hand: Hand,
+    def _frames(self, donor: Donor, relocation: Relocation, tracker: LedTracker, hand: Hand,
                 ages: dict[str, float]) -> dict[str, np.ndarray]:
         links, arm, frames = self.memory.unprojector.links, self.arm, {}
         for view in VIEWS:

@@ -67,7 +67,7 @@ class Following:
         return max(0.0, body.top - (tool[2] - self._reach)) if self.step >= body.start else 0.0
 
 
-class Tracker(Following):
+class FreeTracker(Following):
     """Follows a tool that nobody leads: by its place and its gripper alone, never back."""
 
     def __init__(self, donor: Donor, motions: list[Motion], reach: float):

@@ -9,7 +9,7 @@ from ws_driver_a1x.kinematics import Kinematics
 from ws_rollouts.episode import STATE, TOOL_DOWN, VIEWS
 from ws_world_model.scene.arm import GUESS
 from ws_world_model.scene.drawing import Drawer, Pose
-from ws_world_model.scene.following import Tracker
+from ws_world_model.scene.following import FreeTracker
 from ws_world_model.scene.memory import SceneMemory
 from ws_world_model.scene.replay import Placed
 
@@ -42,7 +42,7 @@ class Redraw:
 
     def __init__(self, shared: Redrawer, placed: Placed):
         self._shared, self._placed = shared, placed
-        self._tracker = Tracker(placed.donor, placed.motions, shared.memory.reach)
+        self._tracker = FreeTracker(placed.donor, placed.motions, shared.memory.reach)
         self._joints: np.ndarray | None = None
 
     def follow(self, states: np.ndarray) -> None:

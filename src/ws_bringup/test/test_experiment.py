@@ -142,7 +142,7 @@ def test_guidance_tells_critics_that_point_to_the_teacher_from_those_that_point_
 
     class Agent:
         def __init__(self, slope):
-            self.policy, self._slope = self, np.float32(slope)
+            self.acting, self._slope = self, np.float32(slope)
 
         def act(self, images, state, exploration):
             return torch.zeros(len(images), task.action_size)

@@ -27,7 +27,7 @@ def guidance(agent: Sac, act: Callable[[Observation], np.ndarray], task: Task, s
     seen, told = _visited(act, task, seed, episodes)
     maps = look({view: np.stack([each.frames[view] for each in seen]) for view in VIEWS})
     state = np.stack([each.state for each in seen])
-    own = agent.policy.act(torch.from_numpy(maps), torch.from_numpy(state), exploration=0.0)[:, :-1].numpy()
+    own = agent.acting.act(torch.from_numpy(maps), torch.from_numpy(state), exploration=0.0)[:, :-1].numpy()
     anywhere = np.random.default_rng(seed).uniform(-1, 1, own.shape).astype(np.float32)
 
     def cosine(at: np.ndarray) -> float:

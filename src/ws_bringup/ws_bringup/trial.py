@@ -119,7 +119,7 @@ class _Acting:
     """A learner's policy as `evaluate` and `play` want it."""
 
     def __init__(self, learner: Learner):
-        self._policy = learner.agent.policy
+        self._policy = learner.agent.acting
 
     def act(self, seen: Observation, exploration: float = EXPLORATION) -> np.ndarray:
         return choose(self._policy, seen, exploration)

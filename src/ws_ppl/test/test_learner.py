@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ws_policy.networks import NetworkOptions
-from ws_policy.weights import WeightsError
+from ws_policy.weights import WeightsError, arrays, load
 from ws_ppl import checkpoint
 from ws_ppl.cloning import clone
 from ws_ppl.learner import Learner, LearnerOptions
@@ -89,6 +89,28 @@ def test_the_deviation_comes_near_to_the_teachers_hand(task, make_learner, make_
         learner.step()
     assert 0.05 < spread() < 0.3
     assert spread(0.3) == pytest.approx(0.3 * spread(), rel=0.3) and spread(0.0) < 1e-6
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_the_average_of_the_policy_acts_and_is_published(task, make_episode, decay):
+    learner = Learner(task, OPTIONS, SacOptions(bf16="off", policy_average=decay), SMALL)
+    for k in range(2):
+        learner.add(make_episode(f"d{k}", 10, DEMONSTRATION))
+    agent = learner.agent
+
+    def weights(module):
+        return np.concatenate([values.ravel() for values in arrays(module).values()])
+
+    assert np.array_equal(weights(agent.acting), weights(agent.policy))
+    for _ in range(5):
+        before = weights(agent.acting)
+        learner.step()
+        share = 1.0 - min(decay, learner.learner_step / (learner.learner_step + 9.0))
+        np.testing.assert_allclose(weights(agent.acting), before + share * (weights(agent.policy) - before), atol=1e-6)
+    assert np.array_equal(weights(agent.acting), weights(agent.policy)) == (decay == 0.0)
+    published = load(learner.packet().data)
+    np.testing.assert_array_equal(np.concatenate([published[name].ravel() for name in arrays(agent.acting)]),
+                                  weights(agent.acting))
 
 
 def test_values_of_actions_that_nobody_took_are_held_down(task, make_episode):

@@ -28,4 +28,4 @@ def clone(
     agent = Sac(task, SacOptions(), NetworkOptions(), seed)
     for _ in range(steps):
         agent.imitate(replay.sample({"demo": batch_size}, n_step=1, gamma=1.0))
-    return pack(arrays(agent.policy), f"bc-{seed}", 1, steps)
+    return pack(arrays(agent.acting), f"bc-{seed}", 1, steps)

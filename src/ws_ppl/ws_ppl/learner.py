@@ -280,4 +280,4 @@ class Learner:
 
     def packet(self) -> Packet:
         """The current policy under the current version."""
-        return pack(arrays(self.agent.policy), self.session, self.version, self.learner_step)
+        return pack(arrays(self.agent.acting), self.session, self.version, self.learner_step)

@@ -41,6 +41,8 @@ class SacOptions:
                                         "of the ones that were taken", low=0.0, high=100.0)
     earned_bound: bool = option(True, "* a step's target is at least what the rest of its episode earned")
     gripper_penalty: float = option(0.02, "cost of closing an open gripper or opening a closed one", low=0.0, high=1.0)
+    policy_average: float = option(0.99, "* decay, in each update, of the running average of the policy's weights, "
+                                   "which acts; 0: the newest weights act", low=0.0, high=0.9999)
     bf16: str = option("auto", "encoder in bfloat16", choices=("auto", "on", "off"))
 
 
@@ -55,6 +57,7 @@ class Sac:
         torch.manual_seed(seed)
         self.options = options
         self.policy = Policy(task, networks)
+        self.acting = copy.deepcopy(self.policy).requires_grad_(False)  # the running average, which is published
         n = self.policy.translations
         self.critic = Critic(self.policy.encoder.size, n, networks)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -68,7 +71,8 @@ class Sac:
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by name, for checkpoints."""
-        modules = {"policy": self.policy, "critic": self.critic, "critic_target": self.critic_target}
+        modules = {"policy": self.policy, "acting": self.acting, "critic": self.critic,
+                   "critic_target": self.critic_target}
         if self.gripper_target is not None:
             modules["gripper_target"] = self.gripper_target
         return modules
@@ -94,6 +98,7 @@ class Sac:
         loss.backward()
         self.optimiser.step()
         self._follow()
+        self._average()
         return {
             "critic_loss": critic_loss.item(),
             "actor_loss": actor_loss.item(),
@@ -126,6 +131,7 @@ class Sac:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self._average()
         return loss.item()
 
     def _autocast(self):
@@ -214,6 +220,17 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
+
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Single updates move success by tenths to and fro; the average does not (Polyak and Juditsky 1992).
+
+        The first ones count for less, whatever the decay.
+        """
+        updates = float(self.optimiser.state[self._trained[0]]["step"])
+        share = 1.0 - min(self.options.policy_average, updates / (updates + 9.0))
+        torch._foreach_lerp_(list(self.acting.parameters()), list(self.policy.parameters()), share)
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

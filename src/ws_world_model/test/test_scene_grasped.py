@@ -44,6 +44,10 @@ LIFTED = [(0.0, 0.0, 0.05), (0.01, 0.0, 0.06), (0.02, 0.01, 0.05), (0.03, 0.0, 0
 TOOL = np.array([0.28, 0.02, 0.15])
 
 
+def laid(points, tool):
+    return points - tool + TOOL
+
+
 def test_another_color_in_the_same_place_is_something_else():
     cloud = seen_of(shot(None))
     red = [shot(None, paint=(230, 20, 20))] * 2
@@ -71,7 +75,7 @@ def test_sides_that_come_into_view_belong_to_what_went_and_the_table_does_not():
 def test_a_thing_in_the_hand_is_seen_from_all_sides_that_the_cameras_see_there():
     seen = seen_of(shot(CENTER))
     top = seen[seen.xyz[:, 2] > 0.055]
-    held = in_the_air({"side": top, "wrist": top}, TOOL, 0.0, [shot(CENTER, shift) for shift in LIFTED])
+    held = in_the_air({"side": top, "wrist": top}, laid, [shot(CENTER, shift) for shift in LIFTED])
     for view, cloud in held.items():
         assert len(cloud) > 300, view
         local = cloud.xyz - (*CENTER, 0.0)
@@ -81,7 +85,7 @@ def test_a_thing_in_the_hand_is_seen_from_all_sides_that_the_cameras_see_there()
 
 def test_too_few_looks_at_the_hand_tell_nothing():
     top = seen_of(shot(CENTER))
-    assert not any(map(len, in_the_air({"side": top, "wrist": top}, TOOL, 0.0, [shot(CENTER)] * 2).values()))
+    assert not any(map(len, in_the_air({"side": top, "wrist": top}, laid, [shot(CENTER)] * 2).values()))
 
 
 @pytest.mark.parametrize(("later", "kept"), [([], True), ([shot(None)], False), ([shot(CENTER)], True)])

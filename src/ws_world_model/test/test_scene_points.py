@@ -7,7 +7,7 @@ import pytest
 from ws_rollouts.task import load_task
 from ws_world_model.scene.kernels import NEAR, beyond, nearest_link, splat
 from ws_world_model.scene.points import ALWAYS, Cloud, absent, connected, merged
-from ws_world_model.scene.registration import register, turn_about_origin, turned
+from ws_world_model.scene.registration import in_hand, register, turned
 from ws_world_model.scene.table import Region, TableMap, fit_plane, height
 from ws_world_model.scene.testing import box_cloud
 
@@ -186,13 +186,16 @@ def test_other_things_do_not_fit(target):
 
 def test_too_few_points_fit_nothing():
     few = box_cloud()[:10]
-    assert not register(few, box_cloud()).fits and not turn_about_origin(box_cloud(), few).fits
+    assert not register(few, box_cloud()).fits and not in_hand(box_cloud(), few).fits
 
 
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.006, -0.004, -0.003)])
 @pytest.mark.parametrize("yaw", [0.0, 0.3, -0.6])
-def test_a_turn_in_the_hand_is_found_beside_other_things(yaw):
-    lay, seen = box_cloud(), box_cloud((0.0, 0.0), yaw)
+def test_how_a_thing_moved_in_the_hand_is_found_beside_other_things(yaw, shift):
+    lay, seen = box_cloud(), box_cloud(shift[:2], yaw)
+    seen.xyz[:, 2] += shift[2]
     rng = np.random.default_rng(0)
     other = Cloud.of(rng.uniform((0.07, -0.05, 0), (0.1, 0.05, 0.06), (300, 3)), np.zeros((300, 3)))
-    found = turn_about_origin(Cloud.join([seen, other]), lay)
-    assert found.fits and angle(found.yaw, yaw) <= 0.05 + 1e-9
+    found = in_hand(Cloud.join([seen, other]), lay)
+    assert found.fits and angle(found.yaw, yaw) < 0.04
+    np.testing.assert_allclose([*found.shift, found.rise], shift, atol=0.0025)

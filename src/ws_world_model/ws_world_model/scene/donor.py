@@ -14,8 +14,8 @@ from ws_world_model.scene.grasped import (
     completed,
     in_the_air,
     left_behind,
+    moved_in_hand,
     seen_before,
-    turned_in_hand,
     vanished,
 )
 from ws_world_model.scene.parts import GRASP, PRESS, RELEASE, Part
@@ -58,8 +58,8 @@ class Body:
 
     kind: "press" (goes down with the fingertips, as far as they are below `top`, m) or "grasp" (goes with the tool).
     tool (3,) m: gripper_link when `clouds`, by view, are as they are. group: whose motion it shares; None: the hand's.
-    turn: rad, by which closing fingers turned it about the tool; None where that could not be seen. across (3,): unit
-    vector along which they closed.
+    turn rad, shift (3,) m: how it moved about the tool as fingers closed on it and lifted it; turn is None where that
+    could not be seen. across (3,): unit vector along which they closed.
     """
 
     kind: str
@@ -70,6 +70,7 @@ class Body:
     top: float
     group: int | None
     turn: float | None = None
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(3))
     across: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
 
@@ -270,11 +271,14 @@ class DonorBuilder:
             at += len(cloud)
             clouds[view] = Cloud.of(cloud.xyz[mine], cloud.rgb[mine])
             group[view] = cloud[~mine]
-        carried = [(shot.tool, *self.cut(shot, view)) for shot in held[:LOOKS] for view in VIEWS]
-        turn = turned_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in carried])
-        body = Body(GRASP, {}, start, release, tool, 0.0, number, turn, shots[0].turn[:, 1])
+        looks = (later or held)[:LOOKS]
+        carried = [(shot.tool, *self.cut(shot, view)) for shot in looks for view in VIEWS]
+        moved = moved_in_hand(clouds, tool, [(points - place, colors) for place, points, colors in carried])
+        body = Body(GRASP, {}, start, release, tool, 0.0, number, across=shots[0].turn[:, 1])
+        if moved is not None:
+            body.turn, body.shift = moved.yaw, np.append(moved.shift, moved.rise)
         first, moment = np.searchsorted(donor.steps, (part.start, start)).tolist()
-        air = in_the_air(clouds, tool, turn or 0.0, later)
+        air = in_the_air(clouds, lambda points, at: self._laid(body, points, at), later)
         known = np.concatenate([cloud.xyz for each in (clouds, air) for cloud in each.values()])
         for view in VIEWS:
             cuts = [self.cut(shot, view) for shot in shots[first:moment] or shots[:1]]
@@ -344,7 +348,14 @@ class DonorBuilder:
         """Points (N, 3) m of a body's clouds with the tool at (3,) m."""
         local = points - body.tool
         local[:, :2] = turned(local[:, :2], body.turn or 0.0)
-        return local + tool
+        return local + body.shift + tool
+
+    @staticmethod
+    def _laid(body: Body, points: np.ndarray, tool: np.ndarray) -> np.ndarray:
+        """Points (N, 3) m of a thing in the hand, seen with the tool at (3,) m, where a body's clouds are."""
+        local = points - tool - body.shift
+        local[:, :2] = turned(local[:, :2], -(body.turn or 0.0))
+        return local + body.tool
 
     def _back(self, donor: Donor, body: Body, step: int, tool: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) m seen at a step, with the tool at (3,) m, as they would be where a body's clouds are."""
@@ -354,10 +365,7 @@ class DonorBuilder:
             return points
         if step >= body.end:
             tool = donor.episode.state[min(body.end, len(donor.episode)), STATE["position"]]
-        local = points - tool
-        if body.turn is not None:
-            local[:, :2] = turned(local[:, :2], -body.turn)
-        return local + body.tool
+        return self._laid(body, points, tool)
 
 
 @dataclass

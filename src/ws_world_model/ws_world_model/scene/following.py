@@ -61,7 +61,9 @@ class Following:
         raised = float(tool[2] - body.tool[2] + self._gripped[2])
         slip = self._slip * np.clip(raised / LIFTED, 0.0, 1.0)
         self.held = self._gripped + (*slip[:2], 0.0)
-        return Motion.about(body.tool[:2], (tool + self.held)[:2], _turned(body, motion) + float(slip[2])), raised
+        place = tool + self.held + body.shift
+        yaw = _turned(body, motion) + float(slip[2])
+        return Motion.about(body.tool[:2], place[:2], yaw), raised + float(body.shift[2])
 
     def _sunk(self, body: Body, motion: Motion, tool: np.ndarray) -> float:
         return max(0.0, body.top - (tool[2] - self._reach)) if self.step >= body.start else 0.0

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from ws_rollouts.episode import VIEWS
 from ws_world_model.scene.points import Cloud, absent, connected, merged, share
-from ws_world_model.scene.registration import turn_about_origin, turned
+from ws_world_model.scene.registration import Registered, in_hand
 from ws_world_model.scene.shots import Exposure, Shot
 from ws_world_model.scene.visibility import seen_through, still_there
 
@@ -23,6 +23,7 @@ SAME = 0.003  # m, within which something is in the same place of the hand
 STEADY = 0.6  # share of these in which it is, where something is held
 BEYOND = 0.02  # m around a thing in which it is looked how it lies in the hand
 LOOKS = 6  # shots in which that is done
+SLIPS = 0.02  # m, at most, by which it moves in the hand
 THERE = 0.004  # m, within which a shot shows what is at a point's place
 OTHER = 40.0  # of 255, mean difference of colors from which it is something else
 HIDES = 0.004  # m from what is seen in the hand in which nothing else of the thing is
@@ -47,9 +48,9 @@ def vanished(points: np.ndarray, lost: np.ndarray, tip: np.ndarray, later: list[
     return chosen
 
 
-def turned_in_hand(clouds: dict[str, Cloud], tool: np.ndarray,
-                   seen: list[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    """By how much a thing turned about the tool as fingers closed on it, rad; None where that was not seen.
+def moved_in_hand(clouds: dict[str, Cloud], tool: np.ndarray,
+                  seen: list[tuple[np.ndarray, np.ndarray]]) -> Registered | None:
+    """How a thing moved about the tool as fingers closed on it and lifted it; None where that was not seen.
 
     clouds: as it lay with the tool at (3,) m; seen: points (N, 3) m about the tool and colors, of shots afterwards.
     """
@@ -61,12 +62,14 @@ def turned_in_hand(clouds: dict[str, Cloud], tool: np.ndarray,
     for points, colors in seen:
         near = (np.linalg.norm(points, axis=1) < reach) & (points[:, 2] > low)
         found.append(Cloud.of(points[near], colors[near]))
-    turn = turn_about_origin(Cloud.join(found), lay)
-    return turn.yaw if turn.fits else None
+    moved = in_hand(Cloud.join(found), lay)
+    return moved if moved.fits and np.linalg.norm(moved.shift) < SLIPS else None
 
 
-def in_the_air(clouds: dict[str, Cloud], tool: np.ndarray, turn: float, later: list[Shot]) -> dict[str, Cloud]:
-    """What is seen of the thing in the hand, at the place where it lay with the tool at (3,) m."""
+def in_the_air(clouds: dict[str, Cloud], back: Callable[[np.ndarray, np.ndarray], np.ndarray],
+               later: list[Shot]) -> dict[str, Cloud]:
+    """What is seen of the thing in the hand, at the place where it lay: `back` brings points (N, 3) m there that are
+    seen with the tool at (3,) m."""
     nothing = {view: cloud[:0] for view, cloud in clouds.items()}
     if len(later) < FEW:
         return nothing
@@ -77,9 +80,7 @@ def in_the_air(clouds: dict[str, Cloud], tool: np.ndarray, turn: float, later: l
         parts = []
         for number, shot in enumerate(later):
             seen = shot.views[view]
-            local = seen.points[seen.scene].astype(float) - shot.tool
-            local[:, :2] = turned(local[:, :2], -turn)
-            place = local + tool
+            place = back(seen.points[seen.scene].astype(float), shot.tool)
             near = np.flatnonzero(((place > room[0]) & (place < room[1])).all(axis=1))
             near = near[np.isfinite(known.query(place[near], distance_upper_bound=BEYOND)[0])]
             parts.append((place[near], seen.color[seen.scene][near], np.full(len(near), number)))

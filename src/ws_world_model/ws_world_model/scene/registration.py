@@ -19,7 +19,9 @@ KEPT = 0.8  # share of the pairs, the nearest: each episode sees other sides
 COLOR = 5e-5  # m for each of 255 levels
 FITS = 0.004  # m, mean distance of those at which two things are the same one
 CELL, HIGHER, DIFFER = 0.006, 0.008, 0.08  # m, m and share: cells whose tops may differ by more in height
-MOST_TURN, TURN_STEP = 0.8, 0.05  # rad, of a thing that fingers close on
+MOST_TURN, TURN_STEP = 0.8, 0.1  # rad, of a thing that fingers close on
+SHIFTS, RISES = (-0.006, 0.0, 0.006), (0.0, 0.004)  # m, first guesses aside and in height
+BEST = 4  # of all first guesses that are looked at closer
 SEEN = 0.6  # share of what is seen near it that is the thing
 LEAST = 30  # points
 
@@ -27,12 +29,13 @@ LEAST = 30  # points
 @dataclass(frozen=True)
 class Registered:
     """yaw rad about z, shift (2,) m: target = R(yaw) source + shift; residual: mean distance of the kept pairs, m;
-    differs: share of places that both saw at another height."""
+    differs: share of places that both saw at another height; rise: m, in height, where that is looked for."""
 
     yaw: float
     shift: np.ndarray
     residual: float
     differs: float = 0.0
+    rise: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -55,19 +58,24 @@ def register(source: Cloud, target: Cloud, partly: bool = False) -> Registered:
     return Registered(found.yaw, found.shift, found.residual, _differs(source, target, found, partly))
 
 
-def turn_about_origin(seen: Cloud, body: Cloud) -> Registered:
-    """The yaw about the origin by which `body` comes to lie where a part of it, beside other things, is seen."""
+def in_hand(seen: Cloud, body: Cloud) -> Registered:
+    """The motion about the tool from how `body` lay to how a part of it, beside other things, is seen in the hand."""
     if min(len(seen), len(body)) < LEAST:
         return Registered(0.0, np.zeros(2), np.inf)
     rng = np.random.default_rng(0)
-    points, tree = _features(seen, LAST[0], rng)[0], _features(body, TARGETS, rng)[1]
+    points, (aim, tree) = _features(seen, LAST[0], rng)[0], _features(body, TARGETS, rng)
 
-    def gap(yaw: float) -> float:
-        gaps, _ = tree.query(np.column_stack([turned(points[:, :2], -yaw), points[:, 2:]]))
-        return float(np.sort(gaps)[: int(SEEN * len(gaps))].mean())
+    few = points[: FIRST[0]]
 
-    best = min(np.arange(-MOST_TURN, MOST_TURN + 1e-9, TURN_STEP), key=gap)
-    return Registered(float(best), np.zeros(2), gap(best))
+    def gap(start: Registered) -> float:
+        moved = np.column_stack([turned(few[:, :2], start.yaw) + start.shift, few[:, 2] + start.rise, few[:, 3:]])
+        return float(np.sort(tree.query(moved)[0])[: int(SEEN * len(few))].mean())
+
+    starts = [Registered(float(yaw), np.array([x, y]), np.inf, rise=z) for x in SHIFTS for y in SHIFTS for z in RISES
+              for yaw in np.arange(-MOST_TURN, MOST_TURN + 1e-9, TURN_STEP)]
+    found = [_descend(points, aim, tree, start, LAST[1], SEEN, True) for start in sorted(starts, key=gap)[:BEST]]
+    back = min(found, key=lambda each: each.residual)
+    return Registered(-back.yaw, -turned(back.shift, -back.yaw), back.residual, rise=-back.rise)
 
 
 def turned(xy: np.ndarray, yaw: float) -> np.ndarray:
@@ -83,18 +91,22 @@ def _features(cloud: Cloud, count: int, rng: np.random.Generator) -> tuple[np.nd
     return features, cKDTree(features)
 
 
-def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Registered, rounds: int) -> Registered:
-    yaw, shift, residual = start.yaw, start.shift, np.inf
+def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Registered, rounds: int,
+             kept: float = KEPT, rises: bool = False) -> Registered:
+    yaw, shift, residual, rise = start.yaw, start.shift, np.inf, start.rise
     for _ in range(rounds):
-        gaps, index = tree.query(np.column_stack([turned(source[:, :2], yaw) + shift, source[:, 2:]]))
-        near = np.argsort(gaps)[: int(KEPT * len(gaps))]
+        moved = np.column_stack([turned(source[:, :2], yaw) + shift, source[:, 2] + rise, source[:, 3:]])
+        gaps, index = tree.query(moved)
+        near = np.argsort(gaps)[: int(kept * len(gaps))]
         residual = float(gaps[near].mean())
         a, b = source[near, :2], target[index[near], :2]
         ma, mb = a.mean(0), b.mean(0)
         cross = (a - ma).T @ (b - mb)
         yaw = float(np.arctan2(cross[0, 1] - cross[1, 0], cross[0, 0] + cross[1, 1]))
         shift = mb - turned(ma, yaw)
-    return Registered(yaw, shift, residual)
+        if rises:
+            rise = float((target[index[near], 2] - source[near, 2]).mean())
+    return Registered(yaw, shift, residual, rise=rise)
 
 
 def _differs(source: Cloud, target: Cloud, found: Registered, partly: bool) -> float:

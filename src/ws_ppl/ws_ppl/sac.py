@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ws_node.averages import Average
 from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_policy.networks import Critic, NetworkOptions, Policy
@@ -57,7 +58,7 @@ class Sac:
         torch.manual_seed(seed)
         self.options = options
         self.policy = Policy(task, networks)
-        self.acting = copy.deepcopy(self.policy).requires_grad_(False)  # the running average, which is published
+        self._average = Average(self.policy, options.policy_average)
         n = self.policy.translations
         self.critic = Critic(self.policy.encoder.size, n, networks)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -68,6 +69,19 @@ class Sac:
         self._trained = [*self.policy.parameters(), *self.critic.parameters(), self.log_temperature]
         self.optimiser = torch.optim.Adam(self._trained, options.learning_rate)
         self._bf16 = bf16_pays() if options.bf16 == "auto" else options.bf16 == "on"
+
+    @property
+    def acting(self) -> Policy:
+        """The running average of the policy, which is published.
+
+        Single updates move success by tenths to and fro; the average does not (Polyak and Juditsky 1992).
+        """
+        return self._average.module
+
+    @property
+    def _updates(self) -> int:
+        """Made so far, as the optimiser and so a checkpoint knows."""
+        return int(self.optimiser.state[self._trained[0]]["step"])
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by name, for checkpoints."""
@@ -98,7 +112,7 @@ class Sac:
         loss.backward()
         self.optimiser.step()
         self._follow()
-        self._average()
+        self._average.follow(self.policy, self._updates - 1)
         return {
             "critic_loss": critic_loss.item(),
             "actor_loss": actor_loss.item(),
@@ -131,7 +145,7 @@ class Sac:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        self._average()
+        self._average.follow(self.policy, self._updates - 1)
         return loss.item()
 
     def _autocast(self):
@@ -220,17 +234,6 @@ class Sac:
             pairs.append((self.policy.gripper, self.gripper_target))
         for online, target in pairs:
             torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), self.options.tau)
-
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Single updates move success by tenths to and fro; the average does not (Polyak and Juditsky 1992).
-
-        The first ones count for less, whatever the decay.
-        """
-        updates = float(self.optimiser.state[self._trained[0]]["step"])
-        share = 1.0 - min(self.options.policy_average, updates / (updates + 9.0))
-        torch._foreach_lerp_(list(self.acting.parameters()), list(self.policy.parameters()), share)
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ws_node.averages import Average
 from ws_node.cpu import bf16_pays
 from ws_node.options import option
 from ws_rollouts.episode import VIEWS, Episode
@@ -78,7 +78,7 @@ class RewardModel:
             torch.manual_seed(seed)  # the members differ by their first weights and by what they draw
             members = (Member(size, options.channels, options.features) for _ in range(options.members))
             self._members = nn.ModuleList(members)
-        self._averaged = copy.deepcopy(self._members).requires_grad_(False)  # what judges: steadier from step to step
+        self._average = Average(self._members, self.options.averaging)  # what judges: steadier from step to step
         self._scale = StateScale(task)
         self._shown = max(2, round(task.success_hold / PERIOD))  # frames at a success's end that show it
         self._optimiser = torch.optim.AdamW(
@@ -161,17 +161,11 @@ class RewardModel:
         loss.backward()
         self._optimiser.step()
         self.updates += 1
-        self._average()
+        self._average.follow(self._members, self.updates)
         probabilities = torch.sigmoid(logits.detach()).numpy()
         for store, slots, rows in drawn:
             store.remember(slots, probabilities[rows])
         return loss.item()
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Exponential mean of the weights, short at first."""
-        share = max(1 - self.options.averaging, 9 / (10 + self.updates))
-        torch._foreach_lerp_(list(self._averaged.parameters()), list(self._members.parameters()), share)
 
     def _batch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list]:
         """Windows of all members one after the other, and where each came from: store, slots, rows."""
@@ -228,7 +222,7 @@ class RewardModel:
             blocks = to_blocks(torch.from_numpy(images[seen]))
             scaled = self._scale(torch.from_numpy(state[rows]), _LIMIT)
             logits = []
-            for member in self._averaged:
+            for member in self._average.module:
                 features = member.stem(blocks)
                 logits.append(member(*(features[index] for index in back), scaled))
         return torch.sigmoid(torch.stack(logits)).numpy()
@@ -264,7 +258,7 @@ class RewardModel:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Copies of the weights and the calibration; data and optimiser are made anew from bags."""
-        weights = {f"reward.{n}": t.detach().numpy().copy() for n, t in self._averaged.state_dict().items()}
+        weights = {f"reward.{n}": t.detach().numpy().copy() for n, t in self._average.module.state_dict().items()}
         calibration = {f"reward.calibration.{n}": value for n, value in self.labeller.tensors().items()}
         counts = np.array([self.updates, self.successes], np.int64)
         return {**weights, **calibration, "reward.counts": counts}
@@ -288,7 +282,7 @@ class RewardModel:
         names = self._members.state_dict()
         weights = {n: torch.from_numpy(np.array(tensors[f"reward.{n}"], np.float32)) for n in names}
         self._members.load_state_dict(weights)
-        self._averaged.load_state_dict(weights)
+        self._average.module.load_state_dict(weights)
         self.labeller.load(tensors["reward.calibration.threshold"][0], *(tensors[n].ravel() for n in _GROWING))
         self.updates, self.successes = map(int, tensors["reward.counts"])
 

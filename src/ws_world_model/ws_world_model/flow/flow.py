@@ -1,4 +1,4 @@
-"""Rectified flow over latents: loss with noisy history, few-step Euler sampler, averaged weights.
+"""Rectified flow over latents: loss with noisy history, few-step Euler sampler.
 
 x_t = (1 - t) noise + t latents, velocity = latents - noise (Liu et al. 2023). History frames have a time of their
 own: nearly one when training (a little noise, so that imagined history is no surprise), one when sampling.
@@ -6,11 +6,10 @@ own: nearly one when training (a little noise, so that imagined history is no su
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ws_rollouts.episode import VIEWS
 from ws_world_model.flow.options import FlowOptions
@@ -64,18 +63,3 @@ def sample(network: LatentTransformer, past: Latents, noise: Latents, conditions
         velocity = network({view: torch.cat([past[view], x[view]], dim=1) for view in VIEWS}, time, conditions)
         x = {view: x[view] + velocity[view][:, history:] / steps for view in VIEWS}
     return x
-
-
-class Average:
-    """An exponential moving average of a module's parameters; it starts as their copy and follows faster at first."""
-
-    def __init__(self, module: nn.Module, decay: float):
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
-        self._decay = decay
-
-    @torch.no_grad()
-    def follow(self, module: nn.Module, updates: int) -> None:
-        """`updates` made so far; they limit the decay to (1 + updates) / (10 + updates)."""
-        share = 1 - min(self._decay, (1 + updates) / (10 + updates))
-        for mine, other in zip(self.module.parameters(), module.parameters(), strict=True):
-            mine.lerp_(other, share)

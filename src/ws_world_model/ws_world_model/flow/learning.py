@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ws_node.averages import Average
 from ws_rollouts.episode import VIEWS
 from ws_world_model.flow.batch import ClipBatch, Past, Window, conditions_of, windows
-from ws_world_model.flow.flow import Average, draw, flow_loss
+from ws_world_model.flow.flow import draw, flow_loss
 from ws_world_model.flow.networks import Autoencoders, Predictor, autocast
 from ws_world_model.flow.options import FlowOptions
 from ws_world_model.flow.pictures import pictures_of

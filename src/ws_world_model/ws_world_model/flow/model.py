@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ws_node.averages import Average
 from ws_rollouts.episode import STATE_SIZE, VIEWS
 from ws_rollouts.task import Task
 from ws_world_model.flow.batch import ClipBatch, Past, clips_of, conditions_of
-from ws_world_model.flow.flow import Average, sample
+from ws_world_model.flow.flow import sample
 from ws_world_model.flow.learning import Learner, check_moments
 from ws_world_model.flow.networks import Autoencoders, Predictor, autocast
 from ws_world_model.flow.options import GPU, PRESETS, TEST, FlowOptions, check

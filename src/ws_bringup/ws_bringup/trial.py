@@ -66,8 +66,7 @@ class CellOptions:
     depth_holes: bool = option(False, "nothing is measured at edges of depth and nearer than 0.12 m")
     mount_error: float = option(0.0, "by which both mounts in the bags are turned wrong, and 2.5 mm for each degree",
                                 unit="deg", low=0.0, high=10.0)
-    domain_randomisation: float = option(0.0, "of the twin, where the policy is evaluated, too", low=0.0,
-                                         high=1.0)
+    domain_randomisation: float = option(0.0, "of the twin, where the policy is evaluated, too", low=0.0, high=1.0)
     sure_segments: int = option(8, "the same where the mode is paced by fidelity, and fidelity is full", low=0,
                                 high=1000)
 

@@ -84,7 +84,7 @@ def test_a_gripper_must_have_done_what_the_donors_did(memory, rollout):
         action = donor.episode.action.copy()
         for step, grip in grips:
             action[step, -1] = grip
-        return claims(gripping, STILL, replace(donor.episode, action=action), memory)
+        return claims(gripping, STILL, replace(donor.episode, action=action), TASK)
 
     assert claimed((3, -1.0), (6, 1.0))
     assert not claimed() and not claimed((3, -1.0)) and not claimed((3, 1.0), (6, -1.0))

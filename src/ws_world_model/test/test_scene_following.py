@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ws_rollouts.episode import STATE
-from ws_world_model.scene.donor import Body, Donor
+from ws_world_model.scene.donor import LIFTED, Body, Donor
 from ws_world_model.scene.drawing import Motion
-from ws_world_model.scene.following import ALIGNS, LIFTED, Following
+from ws_world_model.scene.following import ALIGNS, Following
 from ws_world_model.scene.parts import GRASP
 
 TOOL, THING = np.array([0.28, 0.02, 0.10]), np.array([0.283, 0.021, 0.02])  # where the donor's hand closed, and on what

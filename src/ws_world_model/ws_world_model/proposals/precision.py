@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 
 from ws_rollouts.episode import STATE, Episode
+from ws_rollouts.task import Task
 from ws_world_model.proposals.relocate import arrived
 from ws_world_model.scene.donor import Donor
 from ws_world_model.scene.drawing import Motion
@@ -40,11 +41,11 @@ class LabelPrecision:
         if isinstance(found, str):
             return
         donor = found.fits[0][0]
-        if claims(donor, found.motion(donor.part_groups[-1]), episode, self._memory):
+        if claims(donor, found.motion(donor.part_groups[-1]), episode, self._memory.task):
             self._claimed.append(bool(episode.success))
 
 
-def claims(donor: Donor, motion: Motion, episode: Episode, memory: SceneMemory) -> bool:
+def claims(donor: Donor, motion: Motion, episode: Episode, task: Task) -> bool:
     """Whether the tool came to where the donor's ended, having done with the gripper what that did."""
     steps = np.arange(len(episode) + 1)
     for event, grip in ((GRASP, CLOSE), (RELEASE, OPEN)):
@@ -54,4 +55,4 @@ def claims(donor: Donor, motion: Motion, episode: Episode, memory: SceneMemory) 
                 return False
             steps = steps[steps > done[0]]
     tools = episode.state[steps][:, STATE["position"]].astype(float)
-    return any(arrived(donor, motion, tool, memory.task) for tool in tools)
+    return bool(arrived(donor, motion, tools, task).any())

@@ -200,15 +200,17 @@ def final_direction(part: Part, path: np.ndarray) -> np.ndarray:
     return way / length if length > 0.003 else np.zeros(3)
 
 
-def arrived(donor: Donor, motion: Motion, tool: np.ndarray, task: Task) -> bool:
-    """Whether the tool (3,) m, or what it held, is where the donor's was at its end, as exactly as the task asks for;
-    `motion`: of the thing that the last part is about."""
-    gap = motion.back(tool) - donor.episode.state[-1, STATE["position"]]
+def arrived(donor: Donor, motion: Motion, tools: np.ndarray, task: Task) -> np.ndarray:
+    """Whether tools (..., 3) m, or what they held, are where the donor's was at its end: (...) bool.
+
+    As exactly as the task asks for; `motion`: of the thing that the last part is about.
+    """
+    gap = motion.back(tools) - donor.episode.state[-1, STATE["position"]]
     way = final_direction(donor.parts[-1], targets(donor.episode))
-    along = float(gap @ way)
-    aside = float(np.linalg.norm(gap - along * way))
+    along = gap @ way
+    aside = np.linalg.norm(gap - along[..., None] * way, axis=-1)
     allowed = 2 * task.handling.precision if task.handling.thing else ASIDE
-    return along > -ARRIVED and aside < max(allowed, LEAST_ASIDE)
+    return (along > -ARRIVED) & (aside < max(allowed, LEAST_ASIDE))
 
 
 def _nth(donor: Donor, n: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -278,7 +279,7 @@ class DonorBuilder:
         if moved is not None:
             body.turn, body.shift = moved.yaw, np.append(moved.shift, moved.rise)
         first, moment = np.searchsorted(donor.steps, (part.start, start)).tolist()
-        air = in_the_air(clouds, lambda points, at: self._laid(body, points, at), later)
+        air = in_the_air(clouds, partial(self._laid, body), later)
         known = np.concatenate([cloud.xyz for each in (clouds, air) for cloud in each.values()])
         for view in VIEWS:
             cuts = [self.cut(shot, view) for shot in shots[first:moment] or shots[:1]]

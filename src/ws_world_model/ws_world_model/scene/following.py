@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ws_rollouts.episode import STATE
-from ws_world_model.scene.donor import PATCH, Body, Donor
+from ws_world_model.scene.donor import LIFTED, PATCH, Body, Donor
 from ws_world_model.scene.drawing import STILL, Motion
 from ws_world_model.scene.parts import PRESS, REACH
 
@@ -15,7 +15,6 @@ OPENING = 0.1  # m that the whole opening of the gripper counts as
 NEAR = 0.015  # m from where the donor's fingers closed or opened in which that counts as done
 BESIDE = 0.01  # m around a skill part's reach in which it has begun
 ALIGNS = 0.5  # share of its turn that closing fingers take from a thing: 0.4 to 0.7 of the twin's banana and eggplant
-LIFTED = 0.015  # m, over which a thing slips in the hand
 
 
 class Following:

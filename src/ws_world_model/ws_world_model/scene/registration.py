@@ -68,8 +68,8 @@ def in_hand(seen: Cloud, body: Cloud) -> Registered:
     few = points[: FIRST[0]]
 
     def gap(start: Registered) -> float:
-        moved = np.column_stack([turned(few[:, :2], start.yaw) + start.shift, few[:, 2] + start.rise, few[:, 3:]])
-        return float(np.sort(tree.query(moved)[0])[: int(SEEN * len(few))].mean())
+        gaps, _ = tree.query(_moved(few, start.yaw, start.shift, start.rise))
+        return float(np.sort(gaps)[: int(SEEN * len(few))].mean())
 
     starts = [Registered(float(yaw), np.array([x, y]), np.inf, rise=z) for x in SHIFTS for y in SHIFTS for z in RISES
               for yaw in np.arange(-MOST_TURN, MOST_TURN + 1e-9, TURN_STEP)]
@@ -84,6 +84,11 @@ def turned(xy: np.ndarray, yaw: float) -> np.ndarray:
     return xy @ np.array([[c, s], [-s, c]])
 
 
+def _moved(points: np.ndarray, yaw: float, shift: np.ndarray, rise: float) -> np.ndarray:
+    """Points (N, 3 and more) turned by `yaw` rad about z, then moved; what follows their places is left as it is."""
+    return np.column_stack([turned(points[:, :2], yaw) + shift, points[:, 2] + rise, points[:, 3:]])
+
+
 def _features(cloud: Cloud, count: int, rng: np.random.Generator) -> tuple[np.ndarray, cKDTree]:
     """Random points with their colors, (N, 6) m, and their tree."""
     chosen = rng.permutation(len(cloud))[:count]
@@ -95,8 +100,7 @@ def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Regis
              kept: float = KEPT, rises: bool = False) -> Registered:
     yaw, shift, residual, rise = start.yaw, start.shift, np.inf, start.rise
     for _ in range(rounds):
-        moved = np.column_stack([turned(source[:, :2], yaw) + shift, source[:, 2] + rise, source[:, 3:]])
-        gaps, index = tree.query(moved)
+        gaps, index = tree.query(_moved(source, yaw, shift, rise))
         near = np.argsort(gaps)[: int(kept * len(gaps))]
         residual = float(gaps[near].mean())
         a, b = source[near, :2], target[index[near], :2]
@@ -112,7 +116,7 @@ def _descend(source: np.ndarray, target: np.ndarray, tree: cKDTree, start: Regis
 def _differs(source: Cloud, target: Cloud, found: Registered, partly: bool) -> float:
     """Share of the cells of both footprints whose highest points are at other heights, or `partly`, that of source at
     a greater one."""
-    placed = np.column_stack([turned(source.xyz[:, :2], found.yaw) + found.shift, source.xyz[:, 2]])
+    placed = _moved(source.xyz, found.yaw, found.shift, found.rise)
     low = np.minimum(placed[:, :2].min(0), target.xyz[:, :2].min(0))
     shape = (np.floor((np.maximum(placed[:, :2].max(0), target.xyz[:, :2].max(0)) - low) / CELL) + 1).astype(int)
     tops = []
